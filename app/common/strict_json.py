@@ -1,0 +1,143 @@
+"""The one JSON door: what comes in is exact, or it is refused with the reason.
+
+Python's own parser takes NaN, duplicate keys, lone surrogates and any depth;
+what it lets through breaks a database or an answer later (RFC 8259 leaves these
+cases open, RFC 7493 "I-JSON" closes them, and so do we).
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import orjson
+
+from app.common.errors import BadRequest, FieldError, ValidationFailed
+
+MAX_DEPTH = 64
+MAX_INTEGER = 2**63 - 1
+MIN_INTEGER = -(2**63)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NUL = "\x00"
+
+
+class BadJson(BadRequest):
+    """The body is not JSON in UTF-8, or one object has the same key twice."""
+
+    code = "BAD_JSON"
+    title = "Not valid JSON"
+
+
+class InvalidJsonValue(ValidationFailed):
+    """The JSON holds a value that no service here can keep: NaN, NUL, a lone surrogate, a huge number."""
+
+    code = "INVALID_JSON_VALUE"
+    title = "Value that cannot be kept"
+
+
+def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is any value
+    """Return the value of a JSON text in UTF-8.
+
+    Raises BadJson for what is not JSON and InvalidJsonValue, with the place,
+    for values that are JSON's or Python's but cannot be kept.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadJson("The body is not UTF-8.", hint="Send JSON encoded as UTF-8.") from error
+    _check_depth(text)
+    try:
+        value = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
+            object_pairs_hook=_object,
+        )
+    except json.JSONDecodeError as error:
+        detail = f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        raise BadJson(detail) from error
+    check_strings(value)
+    return value
+
+
+def dumps(value: Any) -> str:  # noqa: ANN401 - JSON is any value
+    """Return compact JSON text; raises TypeError for what JSON cannot say."""
+    return dump_bytes(value).decode()
+
+
+def dump_bytes(value: Any) -> bytes:  # noqa: ANN401 - JSON is any value
+    """Return compact JSON in UTF-8; raises TypeError for what JSON cannot say."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+
+
+def check_strings(value: Any, loc: tuple[str | int, ...] = ()) -> None:  # noqa: ANN401 - JSON is any value
+    """Raise InvalidJsonValue when a string or key in the value cannot be stored as text."""
+    if isinstance(value, str):
+        _check_string(value, loc)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_string(key, loc)
+            check_strings(item, (*loc, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_strings(item, (*loc, index))
+
+
+def _check_string(text: str, loc: tuple[str | int, ...]) -> None:
+    if _NUL in text:
+        _refuse("A string holds the NUL character (\\u0000), which a database cannot keep.", loc)
+    if _SURROGATE.search(text):
+        _refuse("A string holds a lone surrogate, which is not a character.", loc)
+
+
+def _refuse(message: str, loc: tuple[str | int, ...] = ()) -> NoReturn:
+    raise InvalidJsonValue(message, errors=[FieldError(("body", *loc), message, "invalid_json_value")])
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    _refuse(f"{name} is not a JSON number.")
+
+
+def _parse_int(digits: str) -> int:
+    # The length is looked at first: converting thousands of digits is quadratic.
+    if len(digits) > 20 or not MIN_INTEGER <= (number := int(digits)) <= MAX_INTEGER:
+        _refuse("An integer lies outside ±2^63.")
+    return number
+
+
+def _parse_float(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        _refuse("A number is too large for a 64-bit float.")
+    return number
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            shown = key[:80].encode("ascii", "backslashreplace").decode()
+            raise BadJson(f"The key '{shown}' stands twice in one object.")
+        result[key] = value
+    return result
+
+
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def _check_depth(text: str) -> None:
+    """Bound the nesting before the recursive parser sees it."""
+    depth = 0
+    deepest = 0
+    for match in _STRUCTURE.finditer(text):
+        first = match.group()[0]
+        if first in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in "]}":
+            depth -= 1
+        if deepest > MAX_DEPTH * 4:
+            raise BadJson(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+    if deepest > MAX_DEPTH:
+        _refuse(f"The JSON is nested deeper than {MAX_DEPTH} levels.")

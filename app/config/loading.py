@@ -1,0 +1,226 @@
+"""From files and environment to `Settings`, with the origin of every value.
+
+Precedence, first wins: environment (`TASKYARD_A__B`), the older variable names,
+`.env`, secret files, the files of `TASKYARD_CONFIG` (later wins), `settings.yaml`,
+defaults.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, NestedSecretsSettingsSource, SecretsSettingsSource
+
+from app.common.errors import ConfigurationError
+from app.common.redaction import MASK, mask_text, redact
+from app.config.legacy import older_names
+from app.config.nearest import explain, unknown_variables
+from app.config.settings import DATA_DIR, DatabaseSettings, Settings
+
+SETTINGS_FILE = Path("settings.yaml")
+SECRETS_DIR = Path("/run/secrets")
+_DEFAULT_URLS = {
+    ("databases", "postgres_main", "url"): "sqlite+aiosqlite:///.taskyard/app.db",
+    ("databases", "mysql_lint", "url"): "sqlite+aiosqlite:///.taskyard/lint.db",
+    ("storage", "url"): "file://.taskyard/files",
+}
+_EMBEDDED = {
+    **_DEFAULT_URLS,
+    ("celery", "broker_url"): "inproc://",
+    ("celery", "result_backend"): None,
+    ("redis", "url"): "memory://",
+}
+
+Tree = dict[str, Any]
+KeyPath = tuple[str, ...]
+
+
+class _Layer(NamedTuple):
+    origin: str
+    values: Tree
+
+
+class SettingRow(NamedTuple):
+    """One effective setting: dotted key, printable value (secrets masked), where it came from."""
+
+    key: str
+    value: object
+    origin: str
+
+
+def load_settings(
+    *, data_dir: Path | None = None, embedded: bool = False, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings of this process; raises ConfigurationError that names the wrong key.
+
+    `data_dir` takes the place of `.taskyard` in the default URLs. `embedded` puts
+    every adapter on its embedded default, whatever the sources say, as `taskyard dev`
+    and `taskyard demo` promise.
+    """
+    settings, _ = _load(data_dir, embedded, os.environ if environ is None else environ)
+    return settings
+
+
+def effective_settings(environ: Mapping[str, str] | None = None) -> list[SettingRow]:
+    """Return every effective setting with its origin, secrets masked."""
+    settings, layers = _load(None, False, os.environ if environ is None else environ)
+    rows = []
+    for path, value in _leaves(masked(settings)):
+        origin = next((layer.origin for layer in layers if _has(layer.values, path)), "default")
+        rows.append(SettingRow(".".join(path), value, origin))
+    return rows
+
+
+def masked(settings: Settings) -> Tree:
+    """Return the settings as plain values without any secret: URLs keep host and name only."""
+    tree: Tree = settings.model_dump(mode="json")
+    plain: Tree = {
+        ("databases", name, "url"): database.url.get_secret_value() for name, database in settings.databases.items()
+    }
+    plain[("celery", "broker_url")] = settings.celery.broker_url.get_secret_value()
+    if settings.celery.result_backend is not None:
+        plain[("celery", "result_backend")] = settings.celery.result_backend.get_secret_value()
+    plain[("redis", "url")] = settings.redis.url.get_secret_value()
+    plain[("storage", "url")] = settings.storage.url.get_secret_value()
+    for path, url in plain.items():
+        _put(tree, path, mask_text(url.split("?", 1)[0]))
+    auth = tree["auth"]
+    for holder, key in ((auth, "bootstrap_admin"), (auth["jwt"], "secret"), (auth["jwt"], "private_key_file")):
+        holder[key] = MASK if holder[key] else None
+    tree["plugin_settings"] = redact(tree["plugin_settings"])
+    return tree
+
+
+def _load(data_dir: Path | None, embedded: bool, environ: Mapping[str, str]) -> tuple[Settings, list[_Layer]]:  # noqa: FBT001 - private
+    layers = [layer for layer in _layers(environ) if layer.values]
+    merged: Tree = {}
+    for layer in reversed(layers):
+        merged = _merge(merged, layer.values)
+    _place_data(merged, data_dir, embedded=embedded)
+    try:
+        return Settings(**merged), layers
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, Settings)) from None
+
+
+def _layers(environ: Mapping[str, str]) -> Iterator[_Layer]:
+    unknown_variables(environ, Settings)
+    yield _Layer("environment", _environment(environ))
+    yield _Layer("environment (older name)", older_names(environ))
+    if (dotenv := Path(".env")).is_file():
+        values = {key: value for key, value in dotenv_values(dotenv).items() if value is not None}
+        unknown_variables(values, Settings)
+        yield _Layer(".env", _environment(values))
+        yield _Layer(".env (older name)", older_names(values))
+    secrets_dir = Path(environ.get("TASKYARD_SECRETS_DIR", SECRETS_DIR))
+    if secrets_dir.is_dir():
+        yield _Layer("secret files", _secret_files(secrets_dir))
+    for name in reversed(_config_files(environ)):
+        yield _Layer(str(name), _read_yaml(name))
+    if SETTINGS_FILE.is_file():
+        yield _Layer(str(SETTINGS_FILE), _read_yaml(SETTINGS_FILE))
+
+
+class _EnvironmentSource(EnvSettingsSource):
+    """pydantic-settings' own parser of names and nested JSON, over a given mapping."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = {key.lower(): value for key, value in environ.items()}
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._environ
+
+
+def _environment(environ: Mapping[str, str]) -> Tree:
+    try:
+        return _without_missing(_EnvironmentSource(environ)())
+    except Exception as error:
+        detail = f"A TASKYARD_ variable cannot be read: {error}. Lists and maps are JSON."
+        raise ConfigurationError(detail) from None
+
+
+def _secret_files(folder: Path) -> Tree:
+    source = NestedSecretsSettingsSource(
+        SecretsSettingsSource(Settings, secrets_dir=folder, env_prefix="TASKYARD_"),
+        secrets_dir=folder,
+        secrets_nested_delimiter="__",
+    )
+    return _without_missing(source())
+
+
+def _without_missing(values: Mapping[str, Any]) -> Tree:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _config_files(environ: Mapping[str, str]) -> list[Path]:
+    files = [Path(part.strip()) for part in environ.get("TASKYARD_CONFIG", "").split(",") if part.strip()]
+    for file in files:
+        if not file.is_file():
+            raise ConfigurationError(f"TASKYARD_CONFIG names '{file}', which is not a file.")
+    return files
+
+
+def _read_yaml(file: Path) -> Tree:
+    try:
+        values = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"'{file}' cannot be read as YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"'{file}' must hold a map of settings.")
+    return values
+
+
+def _place_data(merged: Tree, data_dir: Path | None, *, embedded: bool) -> None:
+    folder = data_dir or Path(merged.get("data_dir", DATA_DIR))
+    merged["data_dir"] = folder
+    chosen = _EMBEDDED if embedded else _DEFAULT_URLS
+    for path, default in chosen.items():
+        if embedded or _get(merged, path, default) == default:
+            _put(merged, path, default and default.replace(str(DATA_DIR), str(folder), 1))
+
+
+def _merge(below: Tree, above: Tree) -> Tree:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _get(tree: Tree, path: KeyPath, default: object) -> object:
+    value: Any = tree
+    for key in path:
+        if not isinstance(value, dict) or key not in value:
+            return default
+        value = value[key]
+    return value
+
+
+def _has(tree: Tree, path: KeyPath) -> bool:
+    missing = object()
+    return _get(tree, path, missing) is not missing
+
+
+def _put(tree: Tree, path: KeyPath, value: object) -> None:
+    for key in path[:-1]:
+        below = tree.get(key)
+        if not isinstance(below, dict):
+            below = {}
+            tree[key] = below
+        tree = below
+    tree[path[-1]] = value
+
+
+def _leaves(tree: Tree, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
