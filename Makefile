@@ -1,0 +1,44 @@
+# Every target that needs Python goes through .venv, which `make setup` makes.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-unit lint format lock clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.stamp
+CODE := app scripts tests migrations
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the pinned packages and the project
+
+$(STAMP): requirements.lock scripts/bootstrap.lock scripts/setup pyproject.toml
+	@scripts/setup
+
+demo: $(STAMP) ## Lint sample SQL end to end on embedded parts
+	@$(VENV)/bin/taskyard demo
+
+dev: $(STAMP) ## Start everything in one process, without any service
+	@$(VENV)/bin/taskyard dev
+
+test: $(STAMP) ## Lints and all tests, on the services that are found
+	@$(PY) -m scripts.run_tests
+
+test-unit: $(STAMP) ## The tests that need no service
+	@$(PY) -m pytest tests/unit -q
+
+lint: $(STAMP) ## ruff, mypy --strict and the import contracts
+	@scripts/lint
+
+format: $(STAMP) ## Format the code and mend what ruff can mend
+	@$(PY) -m ruff format $(CODE)
+	@$(PY) -m ruff check --fix --quiet $(CODE)
+
+lock: $(STAMP) ## Pin the packages again (scripts/lock --upgrade for newer ones)
+	@scripts/lock
+
+clean: ## Remove what make and the tools made, .venv included
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.* dist build
+	find app scripts tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
