@@ -1,0 +1,64 @@
+"""Engines, made from a bind's addresses and pool options."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.common import strict_json
+from app.db.faults import WatchedAsyncPool, WatchedPool, watch
+from app.db.options import DatabaseOptions
+from app.db.urls import BindUrl
+
+_MODULES = {
+    "postgresql": "app.db.postgres",
+    "mysql": "app.db.mysql",
+    "sqlite": "app.db.sqlite",
+}
+
+
+def build_async_engine(url: BindUrl, options: DatabaseOptions) -> AsyncEngine:
+    """Return an engine for the running event loop; it connects on first use."""
+    dialect = _dialect_module(url)
+    engine = create_async_engine(
+        url.async_url,
+        poolclass=WatchedAsyncPool,
+        **_pool_options(options),
+        **dialect.async_options(url, options),
+    )
+    watch(engine.sync_engine, url.bind)
+    dialect.prepare_async(engine.sync_engine)
+    return engine
+
+
+def build_sync_engine(url: BindUrl, options: DatabaseOptions) -> Engine:
+    """Return an engine for the threads of this process; it connects on first use."""
+    dialect = _dialect_module(url)
+    engine = create_engine(
+        url.sync_url,
+        poolclass=WatchedPool,
+        **_pool_options(options),
+        **dialect.sync_options(url, options),
+    )
+    watch(engine, url.bind)
+    dialect.prepare_sync(engine, options)
+    return engine
+
+
+def _pool_options(options: DatabaseOptions) -> dict[str, Any]:
+    return {
+        "pool_size": options.pool_size,
+        "max_overflow": options.max_overflow,
+        "pool_timeout": options.pool_timeout_seconds,
+        "echo": options.echo,
+        "hide_parameters": not options.echo,
+        "json_serializer": strict_json.dumps,
+    }
+
+
+def _dialect_module(url: BindUrl) -> ModuleType:
+    # A driver is imported only by a process that has a URL for it.
+    return import_module(_MODULES[url.dialect])
