@@ -13,6 +13,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.common.ids import parse_id
 
+_MYSQL_MOMENT = mysql.DATETIME(fsp=6)
+_SQLITE_MOMENT = sqlite.DATETIME()  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
+
 
 class IdType(TypeDecorator[str]):
     """An id as 36 characters of text; a native uuid on PostgreSQL and CHAR(36) elsewhere."""
@@ -36,11 +39,11 @@ class IdType(TypeDecorator[str]):
         del dialect
         return None if value is None else str(value)
 
-    def compare_against_backend(self, dialect: Dialect, conn_type: TypeEngine[Any]) -> bool:
-        """Return whether the reflected column is of this type (Alembic asks)."""
+    def matches(self, dialect: Dialect, reflected: TypeEngine[Any]) -> bool:
+        """Return whether the reflected column is of this type."""
         if dialect.name == "postgresql":
-            return isinstance(conn_type, Uuid)
-        return isinstance(conn_type, CHAR) and conn_type.length == 36
+            return isinstance(reflected, Uuid)
+        return isinstance(reflected, CHAR) and reflected.length == 36
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -57,9 +60,8 @@ class UTCDateTime(TypeDecorator[datetime]):
         if dialect.name == "postgresql":
             return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
         if dialect.name in {"mysql", "mariadb"}:
-            moment = mysql.DATETIME(fsp=6)  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
-            return dialect.type_descriptor(moment)
-        return dialect.type_descriptor(sqlite.DATETIME())
+            return dialect.type_descriptor(_MYSQL_MOMENT)
+        return dialect.type_descriptor(_SQLITE_MOMENT)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the moment in UTC; raises ValueError for a naive datetime."""
@@ -78,13 +80,13 @@ class UTCDateTime(TypeDecorator[datetime]):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
-    def compare_against_backend(self, dialect: Dialect, conn_type: TypeEngine[Any]) -> bool:
-        """Return whether the reflected column is of this type (Alembic asks)."""
+    def matches(self, dialect: Dialect, reflected: TypeEngine[Any]) -> bool:
+        """Return whether the reflected column is of this type."""
         if dialect.name == "postgresql":
-            return isinstance(conn_type, DateTime) and conn_type.timezone
+            return isinstance(reflected, DateTime) and reflected.timezone
         if dialect.name in {"mysql", "mariadb"}:
-            return isinstance(conn_type, mysql.DATETIME) and conn_type.fsp == 6
-        return isinstance(conn_type, DateTime)
+            return isinstance(reflected, mysql.DATETIME) and reflected.fsp == 6
+        return isinstance(reflected, DateTime)
 
 
 class JsonType(TypeDecorator[Any]):
@@ -103,12 +105,12 @@ class JsonType(TypeDecorator[Any]):
             return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
         return dialect.type_descriptor(JSON(none_as_null=True))
 
-    def compare_against_backend(self, dialect: Dialect, conn_type: TypeEngine[Any]) -> bool:
-        """Return whether the reflected column is of this type (Alembic asks)."""
+    def matches(self, dialect: Dialect, reflected: TypeEngine[Any]) -> bool:
+        """Return whether the reflected column is of this type."""
         if dialect.name == "postgresql":
-            return isinstance(conn_type, postgresql.JSONB if self.jsonb else postgresql.JSON)
+            return isinstance(reflected, postgresql.JSONB if self.jsonb else postgresql.JSON)
         # MariaDB keeps JSON as LONGTEXT with a check.
-        return isinstance(conn_type, JSON | mysql.LONGTEXT)
+        return isinstance(reflected, JSON | mysql.LONGTEXT)
 
 
 def now_sql(dialect: str) -> str:
@@ -125,7 +127,7 @@ def now_sql(dialect: str) -> str:
 
 
 def now_plus_sql(dialect: str, seconds: str) -> str:
-    """Return the SQL of the database's clock plus ``seconds``, a piece of SQL such as ``:delay``."""
+    """Return the SQL of the database's clock plus ``seconds``, itself SQL such as ``:delay``."""
     if dialect == "postgresql":
         return f"(statement_timestamp() + make_interval(secs => {seconds}))"
     if dialect in {"mysql", "mariadb"}:
