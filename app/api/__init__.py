@@ -1,0 +1,1 @@
+"""How HTTP reaches us: one application, one door for every request, one shape for every error."""

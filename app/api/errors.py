@@ -1,0 +1,50 @@
+"""Errors that only HTTP knows: framing, headers, methods. The rest of the tree is in `app.common.errors`."""
+
+from app.common.errors import BadRequest, TaskyardError
+
+
+class MalformedRequest(BadRequest):
+    """The request is framed in a way that two HTTP implementations could read differently."""
+
+    code = "MALFORMED_REQUEST"
+    title = "Malformed request"
+
+
+class MethodNotAllowed(TaskyardError):
+    """The path exists, but not with this method; ``Allow`` lists the methods it has."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+    title = "Method not allowed"
+
+
+class RequestTimeout(TaskyardError):
+    """The body did not arrive in time."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+    title = "Request timed out"
+
+
+class UriTooLong(TaskyardError):
+    """The path and query together are longer than the server reads."""
+
+    code = "URI_TOO_LONG"
+    status = 414
+    title = "URI too long"
+
+
+class HeadersTooLarge(TaskyardError):
+    """The header fields are too many or too large."""
+
+    code = "HEADERS_TOO_LARGE"
+    status = 431
+    title = "Header fields too large"
+
+
+class HttpError(TaskyardError):
+    """Another HTTP status that a route answers with; ``status`` and ``detail`` say which."""
+
+    code = "HTTP_ERROR"
+    status = 400
+    title = "HTTP error"

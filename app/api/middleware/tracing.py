@@ -1,0 +1,48 @@
+"""The request's trace and its id: taken from the caller when well formed, made anew otherwise."""
+
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.common.ids import new_id
+from app.common.tracing import bind_trace, new_trace, parse_traceparent
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+class TraceMiddleware:
+    """Binds trace and request id for the log lines of a request and answers with ``X-Request-ID``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request inside its own span of the caller's trace, or of a new one."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        caller = parse_traceparent(_only(headers, "traceparent"))
+        trace = caller.child() if caller else new_trace()
+        request_id = _request_id(headers)
+
+        async def send_with_ids(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-ID"] = request_id
+                answer["traceresponse"] = trace.traceparent
+            await send(message)
+
+        with bind_trace(trace, request_id=request_id):
+            await self.app(scope, receive, send_with_ids)
+
+
+def _request_id(headers: Headers) -> str:
+    given = _only(headers, "x-request-id")
+    return given if given and _REQUEST_ID.fullmatch(given) else new_id()
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    values = headers.getlist(name)
+    return values[0] if len(values) == 1 else None
