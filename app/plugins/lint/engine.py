@@ -1,0 +1,213 @@
+"""SQLFluff, guarded. Only the sandbox imports this module's heavy half.
+
+``python -m app.plugins.lint.engine`` writes the catalogue of the installed SQLFluff.
+"""
+
+import gc
+import importlib
+import importlib.util
+import json
+import logging
+import pkgutil
+import sys
+from collections import OrderedDict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from app.plugins.lint.profiles import Profile
+
+if TYPE_CHECKING:
+    from sqlfluff.core import Linter
+    from sqlfluff.core.linter import LintedFile
+
+_MAX_PROFILES = 32
+# Tasks that wake up code of the parser and of every rule family before the first user's file.
+_WARM_UP = """SELECT a.id, count(*) AS n, CASE WHEN a.x = 1 THEN 'y' ELSE NULL END AS z
+FROM t AS a JOIN u AS b ON a.id = b.id WHERE a.x IN (SELECT x FROM v) AND b.y <> 2
+GROUP BY a.id ORDER BY n;
+
+INSERT INTO t (id, x) VALUES (1, 'a'), (2, 'b');
+UPDATE t SET x = x+1 where id=2 ;
+selec broken  from
+"""
+
+
+class ProfileRefusedError(Exception):
+    """SQLFluff cannot work with the profile; the message names what it did not accept."""
+
+
+class LintEngine:
+    """Warm linters, one for each profile, of which the most recently used are kept."""
+
+    def __init__(self, *, allow_noqa: bool = True) -> None:
+        self._allow_noqa = allow_noqa
+        self._linters: OrderedDict[Profile, Linter] = OrderedDict()
+
+    def knows(self, profile: Profile) -> bool:
+        """Return whether the profile's linter is ready, and mark it as used."""
+        if profile not in self._linters:
+            return False
+        self._linters.move_to_end(profile)
+        return True
+
+    def prepare(self, profile: Profile) -> None:
+        """Build and warm the profile's linter; ProfileRefusedError when SQLFluff refuses it."""
+        if self.knows(profile):
+            return
+        linter = _build_linter(profile, allow_noqa=self._allow_noqa)
+        linter.lint_string(_WARM_UP, fname="warm-up.sql")
+        self._linters[profile] = linter
+        while len(self._linters) > _MAX_PROFILES:
+            self._linters.popitem(last=False)
+
+    def lint(self, text: str, profile: Profile, max_violations: int) -> dict[str, Any]:
+        """Return SQLFluff's own record of a text in a profile that was prepared.
+
+        Keys: `violations` (at most `max_violations`, ordered by position), `found` (how many
+        there were), `suppressed` (hidden by noqa comments), `statistics`, and `parsed`: False
+        when no statement of the text could be parsed, so that no rule could look at it.
+        """
+        linter = self._linters[profile]
+        # Parse trees are full of cycles; one sweep after the file is cheaper than many within.
+        gc.disable()
+        try:
+            linted = linter.lint_string(text, fname="input.sql")
+            return _record(linted, max_violations)
+        finally:
+            gc.enable()
+
+
+def load_library() -> None:
+    """Import all of SQLFluff's core and rules, so that linting imports nothing later."""
+    logging.getLogger("sqlfluff").setLevel(logging.WARNING)
+    # The progress bar's monitor would be a second thread in a process that forks.
+    importlib.import_module("tqdm").tqdm.monitor_interval = 0
+    for name in ("sqlfluff.core", "sqlfluff.utils", "sqlfluff.rules"):
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if not module.name.endswith(".testing") and ".testing." not in module.name:
+                importlib.import_module(module.name)
+    for name in ("encodings.idna", "unicodedata", "difflib", "decimal", "tracemalloc"):
+        importlib.import_module(name)
+
+
+def engine_facts() -> dict[str, Any]:
+    """Return the engine's name and version, and whether its Rust parser is in use."""
+    return {
+        "name": "sqlfluff",
+        "version": version("sqlfluff"),
+        "rust": importlib.util.find_spec("sqlfluffrs") is not None,
+    }
+
+
+def _build_linter(profile: Profile, *, allow_noqa: bool) -> "Linter":
+    from sqlfluff.core import FluffConfig, Linter, SQLFluffUserError  # noqa: PLC0415 - heavy
+
+    class GuardedConfig(FluffConfig):
+        """Reads nothing from the text that is linted."""
+
+        def process_raw_file_for_config(self, raw_str: str, fname: str) -> None:
+            """Obey no directive: one could import Python files or lift the limits."""
+
+    class WarmLinter(Linter):
+        """Keeps its rules, which do not change between files, instead of building them again."""
+
+        _pack: Any = None
+
+        def get_rulepack(self, config: FluffConfig | None = None) -> Any:  # noqa: ANN401
+            """Return the rules of the linter's own profile."""
+            if self._pack is None:
+                self._pack = super().get_rulepack(self.config)
+            return self._pack
+
+    try:
+        config = GuardedConfig(
+            configs=_nested(profile),
+            overrides={
+                "dialect": profile.dialect,
+                "templater": "raw",
+                "rules": ",".join(profile.rules) if profile.rules else None,
+                "exclude_rules": ",".join(profile.exclude_rules) or None,
+                "disable_noqa": not allow_noqa,
+                # The deadline and the size limit are the service's own.
+                "large_file_skip_byte_limit": 0,
+            },
+            ignore_local_config=True,
+        )
+        return WarmLinter(config=config)
+    except (SQLFluffUserError, KeyError, ValueError) as error:
+        raise ProfileRefusedError(str(error)) from error
+
+
+def _nested(profile: Profile) -> dict[str, Any]:
+    configs: dict[str, Any] = {"core": {}}
+    for key, value in profile.options:
+        *sections, name = key.split(":")
+        place = configs
+        for section in sections or ["core"]:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return configs
+
+
+def _record(linted: "LintedFile", max_violations: int) -> dict[str, Any]:
+    violations = linted.get_violations(filter_warning=False)
+    everything = linted.get_violations(filter_ignore=False, filter_warning=False)
+    shown = sorted(
+        (violation.to_dict() for violation in violations),
+        key=lambda v: (v["start_line_no"], v["start_line_pos"], v["code"]),
+    )
+    tree = linted.tree
+    source = linted.templated_file.source_str if linted.templated_file else ""
+    return {
+        "violations": shown[:max_violations],
+        "found": len(shown),
+        "suppressed": len(everything) - len(violations),
+        "statistics": {
+            "source_chars": len(source),
+            "templated_chars": len(source),
+            "segments": tree.count_segments(raw_only=False) if tree else 0,
+            "raw_segments": tree.count_segments(raw_only=True) if tree else 0,
+        },
+        "parsed": _any_statement_parsed(linted),
+    }
+
+
+def _any_statement_parsed(linted: "LintedFile") -> bool:
+    broken = any(violation.rule_code() in {"PRS", "LXR", "TMP"} for violation in linted.violations)
+    if not broken:
+        return True
+    if linted.tree is None:
+        return False
+    return any(
+        next(statement.recursive_crawl("unparsable"), None) is None
+        for statement in linted.tree.recursive_crawl("statement", recurse_into=False)
+    )
+
+
+def build_catalogue() -> dict[str, Any]:
+    """Return what `catalogue.json` holds, read from the installed SQLFluff."""
+    from sqlfluff.core import Linter  # noqa: PLC0415 - heavy
+    from sqlfluff.core.dialects import dialect_readout  # noqa: PLC0415 - heavy
+
+    rules = sorted(Linter(dialect="ansi").get_rulepack().rules, key=lambda rule: rule.code)
+    return {
+        "sqlfluff_version": version("sqlfluff"),
+        "dialects": {dialect.label: dialect.name for dialect in dialect_readout()},
+        "rules": [
+            {
+                "code": rule.code,
+                "name": rule.name,
+                "description": rule.description,
+                "groups": list(rule.groups),
+                "aliases": list(rule.aliases),
+                "fixable": rule.is_fix_compatible,
+            }
+            for rule in rules
+        ],
+    }
+
+
+if __name__ == "__main__":
+    json.dump(build_catalogue(), sys.stdout, indent=1, sort_keys=True)
+    sys.stdout.write("\n")

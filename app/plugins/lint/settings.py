@@ -1,0 +1,51 @@
+"""`plugin_settings.lint`."""
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from app.plugins.lint.catalogue import check_dialect
+from app.plugins.lint.sandbox import SandboxLimits
+
+_MEBIBYTE = 1024 * 1024
+
+
+class LintSettings(BaseModel):
+    """Limits and defaults of the lint plugin; sizes and times carry their unit in the name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default_dialect: str = "ansi"
+    allow_noqa: bool = True
+    max_text_bytes: int = Field(default=_MEBIBYTE, ge=1, le=16 * _MEBIBYTE)
+    max_member_bytes: int = Field(default=256 * 1024, ge=1, le=16 * _MEBIBYTE)
+    max_archive_files: int = Field(default=10_000, ge=1, le=100_000)
+    max_archive_bytes: int = Field(default=256 * _MEBIBYTE, ge=1)
+    deadline_base_seconds: float = Field(default=2.0, gt=0)
+    deadline_seconds_per_kilobyte: float = Field(default=0.4, ge=0)
+    deadline_max_seconds: float = Field(default=30.0, gt=0, le=600)
+    sandbox_memory_mb: int = Field(default=1536, ge=256)
+    sandbox_resident_mb: int = Field(default=400, ge=128)
+    sandbox_files: int = Field(default=500, ge=1)
+    sandbox_processes: int = Field(default=2, ge=1, le=64)
+    max_violations: int = Field(default=50_000, ge=1)
+
+    @field_validator("default_dialect")
+    @classmethod
+    def _known_dialect(cls, value: str) -> str:
+        return check_dialect(value)
+
+    def deadline_seconds(self, size_bytes: int) -> float:
+        """Return how long the lint of a file of this size may take."""
+        grown = self.deadline_base_seconds + self.deadline_seconds_per_kilobyte * size_bytes / 1024
+        return min(grown, self.deadline_max_seconds)
+
+    def sandbox_limits(self) -> SandboxLimits:
+        """Return what one sandbox may use."""
+        return SandboxLimits(
+            dialect=self.default_dialect,
+            allow_noqa=self.allow_noqa,
+            memory_bytes=self.sandbox_memory_mb * _MEBIBYTE,
+            max_resident_bytes=self.sandbox_resident_mb * _MEBIBYTE,
+            max_files=self.sandbox_files,
+            max_violations=self.max_violations,
+            processes=self.sandbox_processes,
+        )
