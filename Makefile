@@ -13,6 +13,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the pinned packages and the project
+	@echo "setup: .venv is up to date"
 
 $(STAMP): requirements.lock scripts/bootstrap.lock scripts/setup pyproject.toml
 	@scripts/setup
@@ -24,7 +25,7 @@ dev: $(STAMP) ## Start everything in one process, without any service
 	@$(VENV)/bin/taskyard dev
 
 test: $(STAMP) ## Lints and all tests, on the services that are found
-	@$(PY) -m scripts.run_tests
+	@scripts/test
 
 test-unit: $(STAMP) ## The tests that need no service
 	@$(PY) -m pytest tests/unit -q
