@@ -1,0 +1,1 @@
+"""Celery over RabbitMQ: the one room that knows Celery, Kombu and AMQP."""

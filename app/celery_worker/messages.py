@@ -1,0 +1,41 @@
+"""What travels: a wake-up for one run, in the shape that Celery's protocol 2 asks for.
+
+The body is a constant. A run's arguments are in its row, so a forged or doubled message can
+only ask a worker to look at a row.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from app.tasks.transport import Wakeup
+
+BODY: Final = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+CONTENT_TYPE: Final = "application/json"
+CONTENT_ENCODING: Final = "utf-8"
+
+# After its soft limit a run has this long to end by itself; then its process is killed.
+HARD_LIMIT_GRACE_SECONDS: Final = 5.0
+
+_ERROR_TEXT_LIMIT: Final = 4000
+
+
+def headers_of(wakeup: Wakeup) -> dict[str, object]:
+    """Return the headers of a wake-up; `timelimit` is Celery's [hard, soft] in seconds."""
+    soft = wakeup.timeout_seconds
+    headers: dict[str, object] = {
+        "lang": "py",
+        "task": wakeup.function,
+        "id": wakeup.run_id,
+        "root_id": wakeup.run_id,
+        "ignore_result": True,
+        "timelimit": [None if soft is None else soft + HARD_LIMIT_GRACE_SECONDS, soft],
+    }
+    if wakeup.traceparent is not None:
+        headers["traceparent"] = wakeup.traceparent
+    return headers
+
+
+def dead_letter_headers(wakeup: Wakeup, error: Mapping[str, str]) -> dict[str, object]:
+    """Return the headers of a dead letter: the wake-up's own and one `x-error-…` per entry."""
+    described = {f"x-error-{name}": text[:_ERROR_TEXT_LIMIT] for name, text in error.items()}
+    return {**headers_of(wakeup), **described}
