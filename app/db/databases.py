@@ -47,6 +47,11 @@ class Databases:
         """The configured names, sorted."""
         return tuple(sorted(self._options))
 
+    def options(self, bind: str) -> DatabaseOptions:
+        """Return the bind's settings; raises UnknownBind."""
+        self.url(bind)
+        return self._options[bind]
+
     def url(self, bind: str) -> BindUrl:
         """Return the addresses of the bind; raises UnknownBind."""
         try:

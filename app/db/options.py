@@ -1,5 +1,6 @@
 """What the engines need to know of one database; `DatabaseSettings` offers it."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -25,6 +26,32 @@ class DatabaseOptions(Protocol):
     def statement_timeout_seconds(self) -> float: ...
     @property
     def echo(self) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedOptions:
+    """Options as plain values."""
+
+    url: SecretStr
+    pool_size: int
+    max_overflow: int
+    pool_timeout_seconds: float
+    connect_timeout_seconds: float
+    statement_timeout_seconds: float
+    echo: bool
+
+
+def with_statement_timeout(options: DatabaseOptions, seconds: float) -> DatabaseOptions:
+    """Return the options with another limit for one statement."""
+    return FixedOptions(
+        url=options.url,
+        pool_size=options.pool_size,
+        max_overflow=options.max_overflow,
+        pool_timeout_seconds=options.pool_timeout_seconds,
+        connect_timeout_seconds=options.connect_timeout_seconds,
+        statement_timeout_seconds=seconds,
+        echo=options.echo,
+    )
 
 
 def silence_seconds(options: DatabaseOptions) -> float:

@@ -122,7 +122,7 @@ def now_sql(dialect: str) -> str:
     if dialect == "postgresql":
         return "statement_timestamp()"
     if dialect in {"mysql", "mariadb"}:
-        return "UTC_TIMESTAMP(6)"
+        return "(UTC_TIMESTAMP(6))"
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 
 

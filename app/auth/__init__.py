@@ -1,0 +1,1 @@
+"""Who is calling: identities, tokens and scopes. Free of HTTP."""

@@ -1,0 +1,23 @@
+"""The one environment of all migrations; `app.db.migrations` says which unit runs and on what."""
+
+from typing import Any
+
+from alembic import context
+from alembic.runtime.migration import MigrationInfo
+
+from app.db.migration_options import context_options
+
+_attributes = context.config.attributes
+
+
+def _note(*, step: MigrationInfo, **_: Any) -> None:
+    _attributes["applied"].append(step.up_revision_id)
+
+
+context.configure(
+    connection=_attributes["connection"],
+    on_version_apply=_note,
+    **context_options(_attributes["unit"], _attributes["connection"]),
+)
+with context.begin_transaction():
+    context.run_migrations()
