@@ -1,0 +1,229 @@
+"""What a running task can reach: its run, progress, logs, sessions, cache, storage and children."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from app.common.clock import utc_now
+from app.common.ids import new_id
+from app.common.logging import get_logger
+from app.common.redaction import redact
+from app.config.settings import APPLICATION_BIND, Settings
+from app.db import Databases
+from app.redis import CacheClient
+from app.storage import Storage
+from app.tasks.errors import RunCancelled, StaleAttempt
+from app.tasks.models import TaskRun
+from app.tasks.requests import NewRun, RunOptions, RunRequest
+from app.tasks.transitions import REPORT_PROGRESS
+
+_CANCEL_CHECK_SECONDS = 1.0
+
+
+class ContextServices(Protocol):
+    """What a context needs of the process; `app.tasks.services.Services` has it."""
+
+    settings: Settings
+    databases: Databases
+    cache: CacheClient
+    storage: Storage
+
+    def new_run(self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str) -> NewRun:
+        """Return the checked run for a request; raises TaskNotRegistered, InvalidParams, InvalidOptions."""
+
+
+class TaskLog:
+    """Log lines of one attempt: they go to the process's log at once and to the run's log with the next write."""
+
+    def __init__(self, run_id: str, attempt: int) -> None:
+        self._logger = get_logger("task")
+        self._run_id = run_id
+        self._attempt = attempt
+        self._lines: list[dict[str, Any]] = []
+
+    def debug(self, message: str, **fields: object) -> None:
+        """Write a line that helps a developer."""
+        self._write("debug", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        """Write a line that tells what happens."""
+        self._write("info", message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        """Write a line that somebody should look at."""
+        self._write("warning", message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        """Write a line that tells of a failure."""
+        self._write("error", message, fields)
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return the lines that are not in the database yet, as rows, and forget them."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        getattr(self._logger, level)(message, **fields)
+        plain = {name: value if isinstance(value, str | int | float | bool | None) else repr(value) for name, value in fields.items()}
+        self._lines.append(
+            {
+                "run_id": self._run_id,
+                "attempt": self._attempt,
+                "at": utc_now(),
+                "level": level,
+                "message": message.replace("\x00", "\ufffd"),
+                "fields": redact(plain) or None,
+            }
+        )
+
+
+class TaskContext:
+    """The first parameter of a task that asks for it (`ctx: TaskContext`)."""
+
+    def __init__(
+        self, services: ContextServices, claim: Row[Any], *, is_async: bool, plugin_settings: BaseModel | None = None
+    ) -> None:
+        self._services = services
+        self._claim = claim
+        self._is_async = is_async
+        self._sessions: dict[str, AsyncSession | Session] = {}
+        self._children: list[NewRun] = []
+        self._cancel_seen = False
+        self._cancel_checked = time.monotonic()
+        self.plugin_settings = plugin_settings
+        self.log = TaskLog(claim.id, claim.attempt)
+
+    @property
+    def task_id(self) -> str:
+        """The run's id: stable over all attempts, so it is the key for effects elsewhere."""
+        return cast("str", self._claim.id)
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is; the first is 1."""
+        return cast("int", self._claim.attempt)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the run belongs to."""
+        return cast("str", self._claim.trace_id)
+
+    @property
+    def created_by(self) -> str:
+        """The id of the user or client who submitted the run."""
+        return cast("str", self._claim.created_by)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the process."""
+        return self._services.settings
+
+    @property
+    def cache(self) -> CacheClient:
+        """The cache, in a namespace of the task's plugin."""
+        return self._services.cache.namespace(self._claim.function.partition(".")[0])
+
+    @property
+    def storage(self) -> Any:  # noqa: ANN401 - Storage, or its blocking twin in a `def` task
+        """The files: asynchronous in an `async def` task, blocking in a `def` task."""
+        return self._services.storage if self._is_async else self._services.storage.sync
+
+    def session(self, bind: str) -> Any:  # noqa: ANN401 - AsyncSession, or Session in a `def` task
+        """Return the attempt's session on a bind, opened on first use; the core commits it with the outcome.
+
+        `postgres_main` commits in one transaction with the run's outcome, any other bind
+        right before it. A failed attempt rolls back.
+        """
+        if bind not in self._sessions:
+            databases = self._services.databases
+            make: Callable[[str], AsyncSession | Session] = (
+                databases.create_async_session if self._is_async else databases.create_session
+            )
+            self._sessions[bind] = make(bind)
+        return self._sessions[bind]
+
+    def progress(self, current: float, total: float | None = None, message: str | None = None) -> Any:  # noqa: ANN401 - awaitable, or None in a `def` task
+        """Report progress: `await` it in an `async def` task, call it in a `def` task.
+
+        Raises StaleAttempt when the attempt has lost its lease: it must stop.
+        """
+        report = {"current": current, "total": total, "message": message}
+        return self._progress(report) if self._is_async else self._progress_sync(report)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to cancel the run; looked up at most once a second."""
+        now = time.monotonic()
+        if not self._cancel_seen and now - self._cancel_checked >= _CANCEL_CHECK_SECONDS:
+            self._cancel_checked = now
+            statement = select(TaskRun.cancel_requested_at).where(TaskRun.id == self.task_id)
+            with self._services.databases.sync_autocommit(APPLICATION_BIND) as connection:
+                self._cancel_seen = connection.execute(statement).scalar() is not None
+        return self._cancel_seen
+
+    def raise_if_cancelled(self) -> None:
+        """End the attempt as CANCELLED when somebody asked to cancel the run."""
+        if self.cancelled:
+            raise RunCancelled(f"The run {self.task_id} was cancelled.")
+
+    def submit(
+        self,
+        task: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        task_id: str | None = None,
+        delay_seconds: float | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> str:
+        """Add a child run and return its id; it is committed in one transaction with this run's outcome.
+
+        When the attempt fails, none of its children exists. Parameters are checked here.
+        """
+        request = RunRequest(
+            task=task,
+            params=dict(params or {}),
+            options=RunOptions(delay_seconds=delay_seconds, queue=queue, priority=priority),
+            labels=dict(labels or {}),
+            task_id=task_id or new_id(),
+            parent_id=self.task_id,
+        )
+        child = self._services.new_run(request, created_by=self._claim.created_by, tenant=self._claim.tenant, trace_id=self.trace_id)
+        self._children.append(child)
+        return child.id
+
+    # What the executor takes over at the end of the attempt.
+
+    @property
+    def sessions(self) -> dict[str, AsyncSession | Session]:
+        """The sessions that were opened, by bind."""
+        return self._sessions
+
+    @property
+    def children(self) -> list[NewRun]:
+        """The child runs to commit with the outcome."""
+        return self._children
+
+    async def _progress(self, report: dict[str, Any]) -> None:
+        async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
+            result = await connection.execute(REPORT_PROGRESS, self._progress_params(report))
+        self._check_lease(result.rowcount)
+
+    def _progress_sync(self, report: dict[str, Any]) -> None:
+        with self._services.databases.sync_autocommit(APPLICATION_BIND) as connection:
+            result = connection.execute(REPORT_PROGRESS, self._progress_params(report))
+        self._check_lease(result.rowcount)
+
+    def _progress_params(self, report: dict[str, Any]) -> dict[str, Any]:
+        return {"run_id": self.task_id, "fence": self._claim.fence, "progress": report}
+
+    def _check_lease(self, changed_rows: int) -> None:
+        if changed_rows == 0:
+            raise StaleAttempt(f"Attempt {self.attempt} of run {self.task_id} has lost its lease.")

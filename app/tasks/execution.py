@@ -1,0 +1,257 @@
+"""One delivery of a run: claim it, call the function, record the outcome."""
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import select
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import DBAPIError
+
+from app.common.errors import ServiceUnavailable
+from app.common.logging import get_logger
+from app.common.metrics import DUPLICATE_DELIVERIES, TASK_RETRIES, TASK_RUN_SECONDS, TASK_WAIT_SECONDS, TASKS
+from app.common.tracing import TraceContext, bind_trace
+from app.config.settings import APPLICATION_BIND
+from app.db.types import db_now
+from app.tasks.context import TaskContext
+from app.tasks.errors import StaleAttempt, TaskNotRegistered
+from app.tasks.models import TaskRun
+from app.tasks.outcomes import Outcome, close_sessions, failed, record, succeeded
+from app.tasks.registry import TaskSpec
+from app.tasks.requests import traceparent
+from app.tasks.results import EncodedResult, StoredResult, result_key
+from app.tasks.services import Services
+from app.tasks.signature import encode_result
+from app.tasks.statuses import WAITING, Status
+from app.tasks.transitions import CLAIM, EXPIRE, HOLD_FOR_SWEEPER, apply
+from app.tasks.transport import Wakeup
+
+T = TypeVar("T")
+_RUN = TaskRun.__table__.c
+_RECORD_TRIES = 6
+log = get_logger(__name__)
+
+
+class Disposition(Enum):
+    """What becomes of the message."""
+
+    DONE = "done"  # Acknowledge it.
+    UNKNOWN = "unknown"  # No such run: reject it into the dead-letter queue.
+    LATER = "later"  # The database cannot be asked now: send the message round again after a while.
+
+
+class Executor:
+    """Runs deliveries on the calling thread; one per worker process or thread.
+
+    `worker` names the worker process that beats the leases. `time_limit_errors` are
+    what the pool raises in the middle of anything when a soft time limit is over.
+    """
+
+    def __init__(
+        self, services: Services, *, worker: str, time_limit_errors: tuple[type[BaseException], ...] = ()
+    ) -> None:
+        self._services = services
+        self._worker = worker
+        self._time_limit_errors = time_limit_errors
+
+    def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
+        """Run one delivery and say what becomes of its message; never raises for what a task does."""
+        try:
+            claim = self._run(runner, self._claim(run_id))
+            if claim is None:
+                return self._run(runner, self._not_claimed(run_id))
+        except (DBAPIError, ServiceUnavailable, OSError, TimeoutError) as error:
+            log.warning("the run cannot be claimed now", task_id=run_id, error=type(error).__name__)
+            return Disposition.LATER
+        trace = TraceContext(claim.trace_id, claim.id.replace("-", "")[-16:])
+        with bind_trace(trace, task_id=claim.id, task=claim.task, attempt=claim.attempt, queue=claim.queue):
+            self._attempt(runner, claim)
+        return Disposition.DONE
+
+    async def _claim(self, run_id: str) -> Row[Any] | None:
+        owner = f"{self._worker}:{os.getpid()}"
+        lease = self._services.settings.celery.lease_seconds
+        values = {"run_id": run_id, "worker": owner, "actor": "worker", "lease_seconds": lease}
+        return await apply(self._services.databases, CLAIM, values)
+
+    def _attempt(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
+        due = claim.scheduled_for or claim.created_at
+        TASK_WAIT_SECONDS.labels(claim.function, claim.queue).observe(max(0.0, (claim.started_at - due).total_seconds()))
+        log.info("attempt started")
+        with TASK_RUN_SECONDS.labels(claim.function, claim.queue).time():
+            outcome, context = self._call(runner, claim)
+        try:
+            row = self._record(runner, claim, outcome, context)
+        except StaleAttempt as error:
+            log.warning("attempt lost its lease", detail=error.detail)
+            return
+        TASKS.labels(claim.function, claim.queue, row.status).inc()
+        log.info("attempt ended", status=row.status)
+        self._run(runner, self._afterwards(row, outcome))
+
+    def _call(self, runner: asyncio.Runner, claim: Row[Any]) -> tuple[Outcome, TaskContext | None]:
+        spec = self._services.registry.find(claim.function)
+        if spec is None:
+            return failed(claim, TaskNotRegistered(f"No task is called '{claim.function}'."), (), []), None
+        context = TaskContext(
+            self._services,
+            claim,
+            is_async=spec.signature.is_async,
+            plugin_settings=self._services.plugin_settings.get(spec.plugin),
+        )
+        try:
+            value = self._call_function(runner, spec, context, claim)
+            result = self._run(runner, self._encode(spec, claim.id, value))
+        except Exception as error:  # noqa: BLE001 - whatever a task raises is an outcome
+            return self._failure(runner, claim, spec, context, error), context
+        except asyncio.CancelledError as error:
+            return self._failure(runner, claim, spec, context, error), context
+        except SystemExit as error:
+            if type(error) is not SystemExit:
+                raise  # The pool's own ways to stop a worker derive from it.
+            return self._failure(runner, claim, spec, context, error), context
+        return succeeded(result, context.log.take(), context.children), context
+
+    def _call_function(self, runner: asyncio.Runner, spec: TaskSpec, context: TaskContext, claim: Row[Any]) -> object:
+        arguments: dict[str, Any] = spec.read_params(claim.params)
+        function: Callable[..., Any] = spec.function
+        positional = (context,) if spec.signature.takes_context else ()
+        if not spec.signature.is_async:
+            return function(*positional, **arguments)
+        return self._run(runner, _bounded(function(*positional, **arguments), claim.options["timeout_seconds"]))
+
+    def _failure(
+        self, runner: asyncio.Runner, claim: Row[Any], spec: TaskSpec, context: TaskContext, error: BaseException
+    ) -> Outcome:
+        cancel_leftovers(runner)
+        if isinstance(error, self._time_limit_errors):
+            error = TimeoutError(f"The attempt ran longer than {claim.options['timeout_seconds']:g} seconds.")
+        log.warning("attempt failed", error=type(error).__name__, exc_info=error)
+        self._run(runner, close_sessions(context.sessions))
+        context.sessions.clear()
+        return failed(claim, error, spec.options.retry_on, context.log.take())
+
+    async def _encode(self, spec: TaskSpec, run_id: str, value: object) -> EncodedResult:
+        if isinstance(value, StoredResult):
+            return EncodedResult(ref=value.key)
+        document = encode_result(spec.signature, value)
+        if len(document) <= self._services.settings.limits.max_inline_result_bytes:
+            return EncodedResult(value=orjson.loads(document))
+        key = result_key(run_id)
+        await self._services.storage.put(key, document)
+        return EncodedResult(ref=key)
+
+    def _record(self, runner: asyncio.Runner, claim: Row[Any], outcome: Outcome, context: TaskContext | None) -> Row[Any]:
+        """Record the outcome; a database that is away for a moment costs a moment, not the attempt."""
+        sessions = dict(context.sessions) if context else {}
+        for attempt in range(1, _RECORD_TRIES + 1):
+            try:
+                return self._run(runner, record(self._services.databases, claim, outcome, sessions, self._worker))
+            except StaleAttempt:
+                if attempt == 1 or (row := self._run(runner, self._recorded(claim))) is None:
+                    raise
+                return row
+            except (DBAPIError, ServiceUnavailable, OSError, TimeoutError, *self._time_limit_errors) as error:
+                cancel_leftovers(runner)
+                log.warning("the outcome cannot be recorded now", error=type(error).__name__, attempt=attempt)
+                if attempt == _RECORD_TRIES:
+                    raise StaleAttempt("The database did not take the outcome; the lease will run out.") from error
+                if sessions:
+                    # What the task wrote is gone with its transaction, so this attempt has failed.
+                    outcome, sessions = failed(claim, error, (Exception,), []), {}
+                self._run(runner, asyncio.sleep(0.2 * 2**attempt))
+        raise AssertionError("unreachable")  # pragma: no cover - the loop returns or raises
+
+    async def _recorded(self, claim: Row[Any]) -> Row[Any] | None:
+        """Return the row when an earlier try to record has committed although its answer was lost."""
+        statement = select(*_RUN).where(_RUN.id == claim.id, _RUN.fence == claim.fence, _RUN.status != Status.RUNNING)
+        async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
+            return (await connection.execute(statement)).one_or_none()
+
+    async def _afterwards(self, row: Row[Any], outcome: Outcome) -> None:
+        """Send the messages that the commit stands for; the sweeper sends what is lost here."""
+        wakeups = [child.wakeup(child.delay_seconds or 0.0) for child in outcome.children]
+        if outcome.retry_after_seconds is not None:
+            TASK_RETRIES.labels(row.function, row.queue).inc()
+            wakeups.append(wakeup_of(row, outcome.retry_after_seconds))
+        try:
+            await self._services.outbox.flush(wakeups)
+            if outcome.dead_letter is not None:
+                letter = outcome.dead_letter
+                facts = {"x-error-type": letter["error_type"], "x-error-message": letter["error_message"][:500]}
+                await self._services.transport.send_dead_letter(wakeup_of(row, 0.0), facts)
+        except (DBAPIError, ServiceUnavailable, OSError, TimeoutError) as error:
+            log.warning("messages are left to the sweeper", error=type(error).__name__)
+
+    async def _not_claimed(self, run_id: str) -> Disposition:
+        """Return what becomes of a message whose run could not be claimed: too early, too late, doubled or unknown."""
+        databases = self._services.databases
+        statement = select(*_RUN, db_now().label("now")).where(_RUN.id == run_id)
+        async with databases.autocommit(APPLICATION_BIND) as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            return Disposition.UNKNOWN
+        if row.status in WAITING and row.expires_at is not None and row.expires_at <= row.now:
+            await apply(databases, EXPIRE, {"run_id": run_id, "actor": "worker"})
+        elif row.status in WAITING and row.scheduled_for is not None and row.scheduled_for > row.now:
+            await self._delay_again(row, (row.scheduled_for - row.now).total_seconds())
+        else:
+            DUPLICATE_DELIVERIES.labels(row.queue).inc()
+        return Disposition.DONE
+
+    async def _delay_again(self, row: Row[Any], seconds: float) -> None:
+        """Send an early message round again for the rest of its delay."""
+        if await self._services.transport.send([wakeup_of(row, seconds)]):
+            return
+        async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
+            await connection.execute(HOLD_FOR_SWEEPER, {"run_id": row.id})
+
+    def _run(self, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
+        # A runner keeps the context of its own birth, so the delivery's (trace, log fields) is handed in.
+        return runner.run(coroutine, context=contextvars.copy_context())
+
+
+def wakeup_of(row: Row[Any], delay_seconds: float) -> Wakeup:
+    """Return the message that wakes up the run of a row."""
+    return Wakeup(
+        run_id=row.id,
+        function=row.function,
+        queue=row.queue,
+        priority=row.priority,
+        delay_seconds=delay_seconds,
+        timeout_seconds=row.options.get("timeout_seconds"),
+        traceparent=traceparent(row.trace_id, row.id),
+        fence=row.fence,
+    )
+
+
+def cancel_leftovers(runner: asyncio.Runner) -> None:
+    """Cancel and await every task that is left on the loop.
+
+    An exception that a signal raises leaves the coroutine suspended; it would go
+    on in the middle of the next run.
+    """
+    loop = runner.get_loop()
+    leftovers = asyncio.all_tasks(loop)
+    for task in leftovers:
+        task.cancel()
+    if leftovers:
+        loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
+
+
+async def _bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+    async with asyncio.timeout(seconds) as limit:
+        try:
+            return await coroutine
+        except TimeoutError as error:
+            if limit.expired():
+                raise
+            # The task's own time-out is an error like any other, not our limit.
+            raise TimeoutError(str(error) or "A step of the task timed out.") from error
+
+

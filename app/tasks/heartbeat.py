@@ -1,0 +1,34 @@
+"""Leases are beaten from the worker's main process, so a busy child does not lose its run."""
+
+from collections.abc import Collection
+
+from sqlalchemy import tuple_, update
+
+from app.config.settings import APPLICATION_BIND
+from app.db import Databases
+from app.db.types import db_now, db_now_plus
+from app.tasks.models import TaskRun
+from app.tasks.statuses import Status
+
+_RUN = TaskRun.__table__.c
+
+
+def beat_leases(
+    databases: Databases, worker: str, active: Collection[tuple[str, int]], lease_seconds: float
+) -> frozenset[str]:
+    """Renew the leases of the active attempts, given as (run id, process id), in one statement.
+
+    Returns the run ids whose lease is still this worker's. A run that was in an
+    earlier answer and is not in this one has been taken over: its attempt must stop.
+    """
+    if not active:
+        return frozenset()
+    owners = [(run_id, f"{worker}:{pid}") for run_id, pid in active]
+    statement = (
+        update(TaskRun)
+        .where(_RUN.status == Status.RUNNING, tuple_(_RUN.id, _RUN.lease_owner).in_(owners))
+        .values(lease_expires_at=db_now_plus(lease_seconds), updated_at=db_now())
+        .returning(_RUN.id)
+    )
+    with databases.sync_autocommit(APPLICATION_BIND) as connection:
+        return frozenset(connection.execute(statement).scalars())

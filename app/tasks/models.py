@@ -1,0 +1,175 @@
+"""The tables of runs (bind `postgres_main`). Every index serves one statement that is named beside it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, SmallInteger, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.common.ids import new_id
+from app.db.base import BasePostgres
+from app.db.types import IdType, JsonType, UTCDateTime, db_now
+
+_BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only INTEGER keys.
+
+
+class TaskRun(BasePostgres):
+    """One run of a task: the truth about it, and its own outbox (`published_at`)."""
+
+    __tablename__ = "task_runs"
+
+    id: Mapped[str] = mapped_column(IdType, primary_key=True, default=new_id)
+    task: Mapped[str] = mapped_column(String(200))
+    function: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(16))
+    params: Mapped[dict[str, Any]] = mapped_column(JsonType)
+    options: Mapped[dict[str, Any]] = mapped_column(JsonType)
+    labels: Mapped[dict[str, str]] = mapped_column(JsonType(jsonb=True))
+    result: Mapped[Any] = mapped_column(JsonType, nullable=True)
+    result_ref: Mapped[str | None] = mapped_column(String(1024))
+    error: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    max_attempts: Mapped[int] = mapped_column(Integer)
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(255))
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    queue: Mapped[str] = mapped_column(String(64))
+    priority: Mapped[int] = mapped_column(SmallInteger, default=5)
+    scheduled_for: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    published_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    unique_key: Mapped[str | None] = mapped_column(String(255))
+    created_by: Mapped[str] = mapped_column(String(255))
+    tenant: Mapped[str | None] = mapped_column(String(64))
+    parent_id: Mapped[str | None] = mapped_column(IdType)
+    batch_id: Mapped[str | None] = mapped_column(IdType)
+    replay_of: Mapped[str | None] = mapped_column(IdType)
+    dead_letter_id: Mapped[str | None] = mapped_column(IdType)
+    trace_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+
+    # Each condition is given for both dialects; what the sweeper looks for is always a small part of the table.
+    __table_args__ = tuple(
+        Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
+        for name, columns, unique, where in (
+            # Sweeper: rows whose message was not confirmed.
+            ("idx_task_runs_unpublished", ("updated_at",), False, "published_at IS NULL AND finished_at IS NULL"),
+            # Sweeper: attempts whose worker went silent.
+            ("idx_task_runs_lease", ("lease_expires_at",), False, "status = 'RUNNING'"),
+            # Sweeper: rows that are due but were not claimed.
+            ("idx_task_runs_waiting", ("published_at",), False, "status IN ('PENDING', 'SCHEDULED', 'RETRYING')"),
+            # Sweeper: rows that nobody wants any more.
+            ("idx_task_runs_expiring", ("expires_at",), False, "expires_at IS NOT NULL AND finished_at IS NULL"),
+            # Submission: one live run per unique key.
+            ("uk_task_runs_unique_key", ("unique_key",), True, "unique_key IS NOT NULL AND finished_at IS NULL"),
+            # Retention.
+            ("idx_task_runs_finished", ("finished_at",), False, "finished_at IS NOT NULL"),
+            ("idx_task_runs_parent_id", ("parent_id", "id"), False, "parent_id IS NOT NULL"),
+            ("idx_task_runs_batch_id", ("batch_id", "id"), False, "batch_id IS NOT NULL"),
+        )
+    ) + (
+        # Lists: newest first by id, which is ordered by time.
+        Index("idx_task_runs_status", "status", "id"),
+        Index("idx_task_runs_task", "task", "id"),
+        Index("idx_task_runs_queue", "queue", "id"),
+        Index("idx_task_runs_trace_id", "trace_id"),
+        Index("idx_task_runs_created_at", "created_at"),
+        Index("idx_task_runs_labels", "labels", postgresql_using="gin").ddl_if(dialect="postgresql"),
+    )
+
+
+class TaskRunEvent(BasePostgres):
+    """One transition of a run; append-only."""
+
+    __tablename__ = "task_run_events"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
+    run_id: Mapped[str] = mapped_column(IdType, ForeignKey("task_runs.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+    from_status: Mapped[str | None] = mapped_column(String(16))
+    to_status: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(Integer)
+    actor: Mapped[str] = mapped_column(String(255))
+    worker: Mapped[str | None] = mapped_column(String(255))
+    detail: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+
+    __table_args__ = (Index("idx_task_run_events_run_id", "run_id", "id"),)
+
+
+class TaskRunLog(BasePostgres):
+    """One line that a task wrote through its context."""
+
+    __tablename__ = "task_run_logs"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
+    run_id: Mapped[str] = mapped_column(IdType, ForeignKey("task_runs.id", ondelete="CASCADE"))
+    attempt: Mapped[int] = mapped_column(Integer)
+    at: Mapped[datetime] = mapped_column(UTCDateTime)
+    level: Mapped[str] = mapped_column(String(16))
+    message: Mapped[str] = mapped_column(Text)
+    fields: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+
+    __table_args__ = (Index("idx_task_run_logs_run_id", "run_id", "id"),)
+
+
+class DeadLetter(BasePostgres):
+    """What failed for good: a run's last error, or a message that the broker gave up."""
+
+    __tablename__ = "dead_letters"
+
+    id: Mapped[str] = mapped_column(IdType, primary_key=True, default=new_id)
+    run_id: Mapped[str | None] = mapped_column(IdType, unique=True)
+    task: Mapped[str | None] = mapped_column(String(200))
+    queue: Mapped[str] = mapped_column(String(64))
+    origin: Mapped[str] = mapped_column(String(16))
+    error_type: Mapped[str] = mapped_column(String(200))
+    error_message: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    message: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+
+    __table_args__ = (Index("idx_dead_letters_group", "task", "error_type", "origin", "id"),)
+
+
+class DerivedTask(BasePostgres):
+    """A task made of a code task by presets; no code travels."""
+
+    __tablename__ = "derived_tasks"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    base_task: Mapped[str] = mapped_column(String(200))
+    description: Mapped[str] = mapped_column(Text, default="")
+    params: Mapped[dict[str, Any]] = mapped_column(JsonType)
+    options: Mapped[dict[str, Any]] = mapped_column(JsonType)
+    created_by: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+
+
+class IdempotencyRecord(BasePostgres):
+    """The answer that an idempotency key stands for, until it expires."""
+
+    __tablename__ = "idempotency_keys"
+
+    caller: Mapped[str] = mapped_column(String(255), primary_key=True)
+    endpoint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    run_id: Mapped[str] = mapped_column(IdType)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class Lease(BasePostgres):
+    """Leadership of one duty: who holds it until when; `term` rises with every new holder."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(255))
+    term: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -1,0 +1,64 @@
+"""The outbox: rows whose message is not confirmed yet are sent and then marked.
+
+The row is committed before; whatever happens here, the sweeper sends again what
+stayed unmarked.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.common.logging import get_logger
+from app.common.metrics import OUTBOX_UNCONFIRMED
+from app.config.settings import APPLICATION_BIND
+from app.db import Databases
+from app.tasks.transitions import MARK_PUBLISHED
+from app.tasks.transport import Transport, Wakeup
+
+_BATCH = 500
+log = get_logger(__name__)
+
+
+class Outbox:
+    """Sends wake-ups and marks their rows: at once (`flush`) or in the background (`offer`)."""
+
+    def __init__(self, databases: Databases, transport: Transport) -> None:
+        self._databases = databases
+        self._transport = transport
+        self._waiting: list[Wakeup] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def offer(self, wakeups: Sequence[Wakeup]) -> None:
+        """Send in the background; the caller's answer does not wait for the broker."""
+        self._waiting.extend(wakeups)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    async def flush(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        """Send now and mark what the broker confirmed; return the confirmed run ids."""
+        if not wakeups:
+            return frozenset()
+        confirmed = await self._transport.send(wakeups)
+        if missing := len(wakeups) - len(confirmed):
+            OUTBOX_UNCONFIRMED.inc(missing)
+            log.warning("messages not confirmed; the sweeper will send them again", count=missing)
+        marks = [
+            {"run_id": wakeup.run_id, "fence": wakeup.fence} for wakeup in wakeups if wakeup.run_id in confirmed
+        ]
+        if marks:
+            async with self._databases.begin(APPLICATION_BIND) as connection:
+                await connection.execute(MARK_PUBLISHED, marks)
+        return confirmed
+
+    async def close(self) -> None:
+        """Finish what was offered, within the transport's bounded waits."""
+        if self._task is not None:
+            await self._task
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            try:
+                await self.flush(batch)
+            except Exception:
+                # The rows are safe and unmarked; a publisher that dies would only make them late.
+                log.exception("a batch of messages could not be marked; the sweeper will send them again")

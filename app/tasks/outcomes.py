@@ -1,0 +1,202 @@
+"""How an attempt ended, and the one commit that records it.
+
+Nothing is atomic across two databases: the attempt's fence is checked first under
+a row lock, the other binds commit next, the application database last. A crash in
+between repeats an attempt whose effects elsewhere are idempotent by `task_id`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from sqlalchemy import insert
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from app.common.errors import TaskyardError
+from app.common.ids import new_id
+from app.common.metrics import STALE_WRITES
+from app.common.redaction import mask_text
+from app.config.settings import APPLICATION_BIND
+from app.db import Databases
+from app.tasks.errors import RunCancelled, StaleAttempt
+from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
+from app.tasks.requests import NewRun
+from app.tasks.results import EncodedResult
+from app.tasks.retry import Backoff, Fatal, Retry
+from app.tasks.submission import first_event, insert_statement
+from app.tasks.transitions import CANCEL_RUNNING, FAIL, RETRY, SUCCEED, Transition, apply, write
+
+MAX_MESSAGE = 4000
+Sessions = Mapping[str, AsyncSession | Session]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an attempt: the transition with its values, and what is committed together with it."""
+
+    transition: Transition
+    values: dict[str, Any]
+    retry_after_seconds: float | None = None
+    dead_letter: dict[str, Any] | None = None
+    logs: list[dict[str, Any]] = field(default_factory=list)
+    children: list[NewRun] = field(default_factory=list)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the transition is all that has to be written."""
+        return not (self.dead_letter or self.logs or self.children)
+
+
+def succeeded(result: EncodedResult, logs: list[dict[str, Any]], children: list[NewRun]) -> Outcome:
+    """Return the outcome of a function that returned."""
+    return Outcome(SUCCEED, {"result": result.value, "result_ref": result.ref}, logs=logs, children=children)
+
+
+def failed(claim: Row[Any], error: BaseException, retry_on: tuple[type[BaseException], ...], logs: list[dict[str, Any]]) -> Outcome:
+    """Return the outcome of a function that raised: another attempt, cancelled, or failed for good."""
+    if isinstance(error, RunCancelled):
+        return Outcome(CANCEL_RUNNING, {}, logs=logs)
+    retryable = is_retryable(error, retry_on)
+    told = error_document(error, retryable=retryable)
+    if retryable and claim.attempt < claim.max_attempts:
+        delay = retry_delay(claim, error)
+        detail = {"error": told["type"], "delay_seconds": round(delay, 3)}
+        return Outcome(RETRY, {"error": told, "delay_seconds": delay, "detail": detail}, delay, logs=logs)
+    letter = None if claim.options.get("on_failure") == "discard" else dead_letter(claim, told, origin="run")
+    values = {"error": told, "dead_letter_id": letter and letter["id"], "detail": {"error": told["type"]}}
+    return Outcome(FAIL, values, dead_letter=letter, logs=logs)
+
+
+def is_retryable(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> bool:
+    """Return whether another attempt may help: never after Fatal, always after Retry, else by `retry_on`."""
+    if isinstance(error, Fatal):
+        return False
+    if isinstance(error, TaskyardError) and 400 <= error.status < 500:
+        return False  # What the core refuses as wrong stays wrong.
+    return isinstance(error, Retry | TimeoutError | SystemExit) or isinstance(error, retry_on)
+
+
+def retry_delay(claim: Row[Any], error: BaseException) -> float:
+    """Return the seconds until the next attempt."""
+    if isinstance(error, Retry) and error.after is not None:
+        return max(0.0, float(error.after))
+    options = claim.options
+    backoff = Backoff(options["backoff_seconds"], options["backoff_max_seconds"], options["jitter"])
+    return backoff.delay(claim.attempt)
+
+
+def error_document(error: BaseException, *, retryable: bool) -> dict[str, Any]:
+    """Return what clients see of an error; passwords in URLs are masked, the length is bounded."""
+    message = mask_text(str(error) or type(error).__name__).replace("\x00", "\ufffd")
+    clean = message.encode("utf-8", "replace").decode()
+    return {"type": type(error).__name__, "message": clean[:MAX_MESSAGE], "retryable": retryable}
+
+
+def dead_letter(run: Row[Any], error: Mapping[str, Any], *, origin: str, message: object = None) -> dict[str, Any]:
+    """Return the row of the dead letter for a run that failed for good."""
+    return {
+        "id": new_id(),
+        "run_id": run.id,
+        "task": run.task,
+        "queue": run.queue,
+        "origin": origin,
+        "error_type": str(error["type"])[:200],
+        "error_message": error["message"],
+        "attempts": run.attempt,
+        "message": message,
+    }
+
+
+async def record(databases: Databases, claim: Row[Any], outcome: Outcome, sessions: Sessions, worker: str) -> Row[Any]:
+    """Commit the outcome, once; StaleAttempt when the lease was lost: then nothing is written at all."""
+    values = _values(claim, outcome, worker)
+    try:
+        if not sessions:
+            row = await _record_alone(databases, outcome, values)
+        elif isinstance(next(iter(sessions.values())), AsyncSession):
+            row = await _record_with_async(databases, outcome, values, cast("dict[str, AsyncSession]", sessions))
+        else:
+            row = _record_with_sync(databases, outcome, values, cast("dict[str, Session]", sessions))
+    finally:
+        await close_sessions(sessions)
+    if row is None:
+        STALE_WRITES.labels(write=outcome.transition.name).inc()
+        raise StaleAttempt(f"Attempt {claim.attempt} of run {claim.id} has lost its lease; its outcome is not recorded.")
+    return row
+
+
+async def close_sessions(sessions: Sessions) -> None:
+    """Roll back what was not committed and give the connections back."""
+    for session in sessions.values():
+        if isinstance(session, AsyncSession):
+            await session.close()
+        else:
+            session.close()
+
+
+async def _record_alone(databases: Databases, outcome: Outcome, values: dict[str, Any]) -> Row[Any] | None:
+    if outcome.is_alone:
+        return await apply(databases, outcome.transition, values)
+    async with databases.begin(APPLICATION_BIND) as connection:
+        return await connection.run_sync(_write_outcome, outcome, values)
+
+
+async def _record_with_async(
+    databases: Databases, outcome: Outcome, values: dict[str, Any], sessions: dict[str, AsyncSession]
+) -> Row[Any] | None:
+    others = [session for bind, session in sessions.items() if bind != APPLICATION_BIND]
+    session = sessions.get(APPLICATION_BIND) or databases.create_async_session(APPLICATION_BIND)
+    async with session:
+        await session.flush()
+        connection = await session.connection(bind_arguments={"mapper": TaskRun})
+        row = await connection.run_sync(_write_outcome, outcome, values)
+        if row is not None:
+            for other in others:
+                await databases.commit(other)
+            await databases.commit(session)
+    return row
+
+
+def _record_with_sync(
+    databases: Databases, outcome: Outcome, values: dict[str, Any], sessions: dict[str, Session]
+) -> Row[Any] | None:
+    others = [session for bind, session in sessions.items() if bind != APPLICATION_BIND]
+    session = sessions.get(APPLICATION_BIND) or databases.create_session(APPLICATION_BIND)
+    with session:
+        session.flush()
+        row = _write_outcome(session.connection(bind_arguments={"mapper": TaskRun}), outcome, values)
+        if row is not None:
+            for other in others:
+                databases.commit_sync(other)
+            databases.commit_sync(session)
+    return row
+
+
+def _values(claim: Row[Any], outcome: Outcome, worker: str) -> dict[str, Any]:
+    fixed = {"run_id": claim.id, "fence": claim.fence, "actor": "worker", "worker": worker, "detail": None}
+    return {**fixed, **outcome.values}
+
+
+def _write_outcome(connection: Connection, outcome: Outcome, values: dict[str, Any]) -> Row[Any] | None:
+    row = write(connection, outcome.transition, values)
+    if row is None:
+        return None
+    if outcome.dead_letter:
+        connection.execute(insert(DeadLetter), outcome.dead_letter)
+    if outcome.logs:
+        connection.execute(insert(TaskRunLog), outcome.logs)
+    if outcome.children:
+        _insert_children(connection, outcome.children)
+    return row
+
+
+def _insert_children(connection: Connection, children: list[NewRun]) -> None:
+    at_once = [child.row for child in children if child.delay_seconds is None and child.run_at is None]
+    if at_once:
+        connection.execute(insert(TaskRun), at_once)
+    for child in children:
+        if child.delay_seconds is not None or child.run_at is not None:
+            connection.execute(insert_statement(child))
+    connection.execute(insert(TaskRunEvent), [first_event(child, f"run:{child.row['parent_id']}") for child in children])

@@ -1,0 +1,26 @@
+"""Results: small ones stay in the row, large ones go to the storage and the row keeps the key."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StoredResult(BaseModel):
+    """Return this from a task whose result document is a JSON file that it has put on the storage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedResult:
+    """What the row keeps of a result: the JSON value, or the storage key of the document."""
+
+    value: object = None
+    ref: str | None = None
+
+
+def result_key(run_id: str) -> str:
+    """Return the storage key for the result of a run that is too large for its row."""
+    return f"results/{run_id[:8]}/{run_id}.json"

@@ -1,0 +1,88 @@
+"""What one process holds: settings, plugins, databases, cache, storage, transport, and the services on them."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from app.config.plugins import LoadedPlugin, load_plugins
+from app.config.settings import Settings
+from app.db import Databases, install
+from app.redis import CacheClient, open_cache
+from app.storage import Storage, open_storage
+from app.tasks.catalogue import Catalogue, entry_of
+from app.tasks.outbox import Outbox
+from app.tasks.registry import Registry, build_registry
+from app.tasks.requests import NewRun, RunRequest
+from app.tasks.runs import Runs
+from app.tasks.submission import RunMaker, Submission
+from app.tasks.transport import Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts of a process, put together once by `open_services` and closed at its end."""
+
+    settings: Settings
+    plugins: tuple[LoadedPlugin, ...]
+    plugin_settings: dict[str, BaseModel | None]
+    registry: Registry
+    databases: Databases
+    cache: CacheClient
+    storage: Storage
+    transport: Transport
+    outbox: Outbox
+    catalogue: Catalogue
+    maker: RunMaker
+    submission: Submission
+    runs: Runs
+
+    @property
+    def derived(self) -> Catalogue:
+        """The keeper of derived tasks."""
+        return self.catalogue
+
+    def new_run(self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str) -> NewRun:
+        """Return the checked run for a child that a task submits; the task must be one of code."""
+        entry = entry_of(self.registry.get(request.task))
+        return self.maker.make(entry, request, created_by=created_by, tenant=tenant, trace_id=trace_id)
+
+    async def close(self) -> None:
+        """Finish what was offered to the outbox and let go of every connection of this event loop."""
+        await self.outbox.close()
+        await self.transport.close()
+        await self.cache.close()
+        await self.databases.dispose()
+
+
+def load_code(settings: Settings) -> tuple[tuple[LoadedPlugin, ...], Registry]:
+    """Return the plugins that the settings name and the registry of their tasks; errors name the plugin."""
+    plugins = load_plugins(settings.plugins)
+    celery = settings.celery
+    return plugins, build_registry(plugins, (celery.default_queue, *celery.queues))
+
+
+def open_services(settings: Settings, *, transport: Transport) -> Services:
+    """Put the parts of a process together. Nothing connects before it is used."""
+    plugins, registry = load_code(settings)
+    plugin_settings = {plugin.name: plugin.settings(settings.plugin_settings.get(plugin.name, {})) for plugin in plugins}
+    databases = Databases(settings.databases)
+    install(databases)
+    storage = open_storage(settings.storage)
+    outbox = Outbox(databases, transport)
+    catalogue = Catalogue(databases, registry)
+    maker = RunMaker(settings, registry.queues())
+    return Services(
+        settings=settings,
+        plugins=plugins,
+        plugin_settings=plugin_settings,
+        registry=registry,
+        databases=databases,
+        cache=open_cache(settings.redis),
+        storage=storage,
+        transport=transport,
+        outbox=outbox,
+        catalogue=catalogue,
+        maker=maker,
+        submission=Submission(databases, catalogue, maker, outbox, settings),
+        runs=Runs(databases),
+    )

@@ -1,0 +1,220 @@
+"""The sweeper: what no message moves on any more, the leader of the beat processes moves on.
+
+Any number of copies may run: one leads by lease, and every statement is guarded,
+so that a former leader that wakes up late can do no harm.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, insert, literal_column, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Row
+
+from app.common.ids import new_id, parse_id
+from app.common.logging import get_logger
+from app.common.metrics import SWEPT, TASKS
+from app.config.settings import APPLICATION_BIND
+from app.db.types import db_now, db_now_plus
+from app.tasks.execution import wakeup_of
+from app.tasks.leadership import hold
+from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
+from app.tasks.outcomes import dead_letter
+from app.tasks.services import Services
+from app.tasks.statuses import ENDED
+from app.tasks.transitions import EXPIRE, GIVE_UP, GIVE_UP_WAITING, RECOVER, Transition, apply, write
+
+DUTY = "sweeper"
+_LEASE_SECONDS = 10.0
+_LIMIT = 500
+_RETENTION_EVERY = 60  # sweeps
+_RUN = TaskRun.__table__.c
+# Written out, not bound: a partial index serves only a condition that the planner can read.
+_IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")  # type: ignore[assignment] # text has no type
+_IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")  # type: ignore[assignment] # text has no type
+_LOST = {"type": "WorkerLost", "message": "The worker went silent in the middle of the attempt.", "retryable": True}
+log = get_logger(__name__)
+
+
+class Sweeper:
+    """Sends unpublished rows again, takes back lost leases, expires, and keeps dead letters."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._databases = services.databases
+        self._celery = services.settings.celery
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}"
+        self._sweeps = 0
+
+    async def sweep(self) -> bool:
+        """Make one round; return whether this process leads, else nothing was done."""
+        if await hold(self._databases, DUTY, self._holder, _LEASE_SECONDS) is None:
+            return False
+        await self._take_back_lost()
+        await self._expire()
+        await self._send_unpublished()
+        await self._send_overdue()
+        if self._sweeps % _RETENTION_EVERY == 0:
+            await self._forget_old()
+        self._sweeps += 1
+        return True
+
+    async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None:
+        """Keep a message that ended in a dead-letter queue; when this returns it may be acknowledged.
+
+        `facts`: `queue` (class), `task`, `run_id` (text or None), `reason`, `headers`,
+        `body` (text), `death` (the broker's history). A run that its dead letter has
+        ended already keeps its own error; one that still waits fails now.
+        """
+        message = {name: facts.get(name) for name in ("headers", "body", "death", "reason")}
+        run_id = _id_or_none(facts.get("run_id"))
+        async with self._databases.begin(APPLICATION_BIND) as connection:
+            await connection.run_sync(_archive, run_id, facts, message, self._databases.dialect(APPLICATION_BIND))
+
+    async def _send_unpublished(self) -> None:
+        silent = db_now_plus(-self._celery.unpublished_after_seconds)
+        rows = await self._due(
+            select(TaskRun.__table__, db_now().label("now")).where(
+                _RUN.published_at.is_(None), _RUN.finished_at.is_(None), _IS_WAITING, _RUN.updated_at < silent
+            )
+        )
+        await self._send(rows, "unpublished")
+
+    async def _send_overdue(self) -> None:
+        """Send again what is due and was published, but whose queue is empty: its message is gone."""
+        old = db_now_plus(-self._celery.overdue_after_seconds)
+        rows = await self._due(
+            select(TaskRun.__table__, db_now().label("now")).where(
+                _IS_WAITING, _RUN.published_at < old, or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old)
+            )
+        )
+        if not rows:
+            return
+        backlog = await self._services.transport.backlog(sorted({row.queue for row in rows}))
+        lost = [row for row in rows if backlog.get(row.queue) == 0]
+        if lost:
+            async with self._databases.begin(APPLICATION_BIND) as connection:
+                again = [row.id for row in lost]
+                statement = update(TaskRun).where(_RUN.id.in_(again), _IS_WAITING).values(published_at=None)
+                await connection.execute(statement)
+            await self._send(lost, "overdue")
+
+    async def _send(self, rows: list[Row[Any]], reason: str) -> None:
+        wakeups = [wakeup_of(row, _seconds_until(row)) for row in rows]
+        confirmed = await self._services.outbox.flush(wakeups)
+        if confirmed:
+            SWEPT.labels(reason).inc(len(confirmed))
+            log.info("messages sent again", reason=reason, count=len(confirmed))
+
+    async def _take_back_lost(self) -> None:
+        for row in await self._due(select(TaskRun.__table__).where(_IS_RUNNING, _RUN.lease_expires_at < db_now())):
+            values = {"run_id": row.id, "actor": "sweeper", "error": _LOST, "detail": {"error": _LOST["type"]}}
+            moved = await apply(self._databases, RECOVER, {**values, "delay_seconds": 0.0})
+            if moved is not None:
+                await self._send_recovered(moved)
+            elif await self._give_up(row, values):
+                log.warning("run lost", task_id=row.id, task=row.task, attempt=row.attempt)
+
+    async def _send_recovered(self, row: Row[Any]) -> None:
+        SWEPT.labels("lost").inc()
+        log.warning("attempt lost, trying again", task_id=row.id, task=row.task, attempt=row.attempt)
+        await self._services.outbox.flush([wakeup_of(row, 0.0)])
+
+    async def _give_up(self, row: Row[Any], values: dict[str, Any]) -> bool:
+        async with self._databases.begin(APPLICATION_BIND) as connection:
+            return await connection.run_sync(_fail_for_good, GIVE_UP, row, values, None)
+
+    async def _expire(self) -> None:
+        statement = select(TaskRun.__table__).where(
+            _RUN.expires_at.is_not(None), _RUN.finished_at.is_(None), _IS_WAITING, _RUN.expires_at <= db_now()
+        )
+        for row in await self._due(statement):
+            if await apply(self._databases, EXPIRE, {"run_id": row.id, "actor": "sweeper"}) is not None:
+                SWEPT.labels("expired").inc()
+
+    async def _due(self, statement: Select[Any]) -> list[Row[Any]]:
+        async with self._databases.autocommit(APPLICATION_BIND) as connection:
+            return list((await connection.execute(statement.limit(_LIMIT))).all())
+
+    async def _forget_old(self) -> None:
+        """Delete what is past its retention, a bounded number of rows a round."""
+        retention = self._services.settings.retention
+        old = db_now_plus(-86_400.0 * retention.runs_days)
+        runs = select(_RUN.id).where(_RUN.finished_at < old, _RUN.status.in_(ENDED)).limit(_LIMIT)
+        letters = select(DeadLetter.id).where(
+            DeadLetter.created_at < db_now_plus(-86_400.0 * retention.dead_letters_days)
+        )
+        async with self._databases.begin(APPLICATION_BIND) as connection:
+            await connection.execute(delete(TaskRun).where(_RUN.id.in_(runs.scalar_subquery())))
+            await connection.execute(delete(DeadLetter).where(DeadLetter.id.in_(letters.limit(_LIMIT).scalar_subquery())))
+            await connection.execute(delete(IdempotencyRecord).where(IdempotencyRecord.expires_at < db_now()))
+
+
+def _archive(
+    connection: Connection, run_id: str | None, facts: Mapping[str, Any], message: Mapping[str, Any], dialect: str
+) -> None:
+    row = None
+    if run_id is not None:
+        row = connection.execute(select(TaskRun.__table__).where(_RUN.id == run_id)).one_or_none()
+    if row is not None and row.dead_letter_id is not None:
+        # The worker recorded the failure; the broker adds the history of the message.
+        connection.execute(update(DeadLetter).where(DeadLetter.run_id == row.id).values(message=dict(message)))
+        return
+    error = {"type": str(facts.get("reason") or "rejected"), "message": _why(facts), "retryable": False}
+    if row is not None:
+        values = {"run_id": row.id, "actor": "broker", "error": error, "detail": {"error": error["type"]}}
+        _fail_for_good(connection, GIVE_UP_WAITING, row, values, dict(message))
+        return
+    module = postgresql if dialect == "postgresql" else sqlite
+    letter = {
+        "id": new_id(),
+        "run_id": run_id,
+        "task": facts.get("task"),
+        "queue": facts["queue"],
+        "origin": "broker",
+        "error_type": error["type"],
+        "error_message": error["message"],
+        "attempts": 0,
+        "message": dict(message),
+    }
+    connection.execute(module.insert(DeadLetter).values(letter).on_conflict_do_nothing())
+
+
+def _fail_for_good(
+    connection: Connection, transition: Transition, row: Row[Any], values: dict[str, Any], message: object
+) -> bool:
+    keep = row.options.get("on_failure") != "discard"
+    origin = "run" if message is None else "broker"
+    letter = dead_letter(row, values["error"], origin=origin, message=message) if keep else None
+    moved = write(connection, transition, {**values, "dead_letter_id": letter and letter["id"]})
+    if moved is None:
+        return False
+    if letter is not None and moved.status == "FAILED":
+        connection.execute(insert(DeadLetter), letter)
+    TASKS.labels(row.function, row.queue, moved.status).inc()
+    return True
+
+
+def _why(facts: Mapping[str, Any]) -> str:
+    reasons = {
+        "rejected": "A worker refused the message: it is malformed, or its run does not exist.",
+        "delivery_limit": "The message was delivered too often without an end; its task may kill its process.",
+        "expired": "The message was not taken in time.",
+        "maxlen": "The queue was full.",
+    }
+    return reasons.get(str(facts.get("reason")), "The broker gave the message up.")
+
+
+def _seconds_until(row: Row[Any]) -> float:
+    return max(0.0, (row.scheduled_for - row.now).total_seconds()) if row.scheduled_for is not None else 0.0
+
+
+def _id_or_none(text: object) -> str | None:
+    try:
+        return parse_id(str(text))
+    except ValueError:
+        return None
+
+

@@ -1,0 +1,288 @@
+"""The guarded statements that move a run from one status to the next.
+
+Each is one UPDATE whose WHERE is the guard of the state table; what changes no
+row did not happen. The transition's event goes with it: in the same statement on
+PostgreSQL, in the same transaction on SQLite, which knows no UPDATE inside WITH.
+Statements are built once and compiled once; only their parameters change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.sql.dml import ReturningUpdate, Update
+
+from app.config.settings import APPLICATION_BIND
+from app.db import Databases
+from app.db.types import IdType, JsonType, UTCDateTime, db_now, db_now_plus
+from app.tasks.models import TaskRun, TaskRunEvent
+from app.tasks.statuses import WAITING, Status
+
+RUN = TaskRun.__table__.c
+_EVENT = TaskRunEvent.__table__.c
+_EVENT_COLUMNS = ("run_id", "from_status", "to_status", "attempt", "actor", "worker", "detail")
+
+Params = Mapping[str, Any]
+_TOLD_BY: dict[str, Any] = {"actor": "core", "worker": None, "detail": None}
+
+
+def _float(name: str) -> ColumnElement[float]:
+    return bindparam(name, type_=Float(53))
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A guarded UPDATE that returns the moved row, and the event that tells of it."""
+
+    name: str
+    update: ReturningUpdate[Any]
+
+    @cached_property
+    def event(self) -> Any:  # noqa: ANN401 - an INSERT without a result row
+        """The INSERT of the event, for the transaction in which the update has moved the row."""
+        moved = select(RUN.id, RUN.status, RUN.attempt).where(RUN.id == bindparam("run_id", type_=IdType)).subquery()
+        return insert(TaskRunEvent).from_select(_EVENT_COLUMNS, _event_of(moved))
+
+    @cached_property
+    def in_one_statement(self) -> Select[Any]:
+        """Update and event as one statement, for PostgreSQL."""
+        moved = self.update.cte("moved")
+        told = insert(TaskRunEvent).from_select(_EVENT_COLUMNS, _event_of(moved)).returning(_EVENT.id).cte("told")
+        return select(moved).add_cte(told)
+
+
+def _event_of(moved: Any) -> Select[Any]:  # noqa: ANN401 - a subquery or a CTE
+    # The status before is the last one that the events tell of: an UPDATE cannot return old values here.
+    before = (
+        select(_EVENT.to_status).where(_EVENT.run_id == moved.c.id).order_by(_EVENT.id.desc()).limit(1).scalar_subquery()
+    )
+    return select(
+        moved.c.id,
+        before,
+        moved.c.status,
+        moved.c.attempt,
+        bindparam("actor", type_=String),
+        bindparam("worker", type_=String),
+        bindparam("detail", type_=JsonType()),
+    )
+
+
+# What a caller needs of a moved row to wake it up again or to count it; only a claim needs all of it.
+_BRIEF = (
+    RUN.id, RUN.task, RUN.function, RUN.status, RUN.attempt, RUN.max_attempts, RUN.fence, RUN.queue, RUN.priority,
+    RUN.options, RUN.trace_id, RUN.scheduled_for, RUN.started_at, RUN.parent_id,
+)  # fmt: skip
+
+
+def _moving(name: str, statement: Update, *columns: ColumnElement[Any]) -> Transition:
+    return Transition(name, statement.returning(*(columns or _BRIEF)))
+
+
+_THIS_RUN = RUN.id == bindparam("run_id", type_=IdType)
+_THIS_ATTEMPT = and_(_THIS_RUN, RUN.status == Status.RUNNING, RUN.fence == bindparam("fence", type_=Integer))
+_NO_LEASE = {"lease_owner": None, "lease_expires_at": None}
+_ENDED = {**_NO_LEASE, "finished_at": db_now(), "updated_at": db_now()}
+_WAITS = RUN.status.in_(WAITING)
+
+# PENDING, due SCHEDULED or RETRYING, or RUNNING under a lease that has run out -> RUNNING.
+CLAIM = _moving(
+    "claim",
+    update(TaskRun)
+    .where(
+        _THIS_RUN,
+        or_(
+            RUN.status == Status.PENDING,
+            and_(RUN.status.in_((Status.SCHEDULED, Status.RETRYING)), RUN.scheduled_for <= db_now()),
+            and_(RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now()),
+        ),
+        RUN.attempt < RUN.max_attempts,
+        RUN.cancel_requested_at.is_(None),
+        or_(RUN.expires_at.is_(None), RUN.expires_at > db_now()),
+    )
+    .values(
+        status=Status.RUNNING,
+        fence=RUN.fence + 1,
+        attempt=RUN.attempt + 1,
+        lease_owner=bindparam("worker", type_=String),
+        lease_expires_at=db_now_plus(_float("lease_seconds")),
+        published_at=func.coalesce(RUN.published_at, db_now()),
+        started_at=db_now(),
+        updated_at=db_now(),
+        progress=null(),
+    ),
+    *TaskRun.__table__.c,
+)
+
+SUCCEED = _moving(
+    "succeed",
+    update(TaskRun)
+    .where(_THIS_ATTEMPT)
+    .values(
+        status=Status.SUCCEEDED,
+        result=bindparam("result", type_=JsonType()),
+        result_ref=bindparam("result_ref", type_=String),
+        error=null(),
+        **_ENDED,
+    )
+)
+
+FAIL = _moving(
+    "fail",
+    update(TaskRun)
+    .where(_THIS_ATTEMPT)
+    .values(
+        status=Status.FAILED,
+        error=bindparam("error", type_=JsonType()),
+        dead_letter_id=bindparam("dead_letter_id", type_=IdType),
+        **_ENDED,
+    )
+)
+
+CANCEL_RUNNING = _moving("cancel_running", update(TaskRun).where(_THIS_ATTEMPT).values(status=Status.CANCELLED, **_ENDED))
+
+# The next attempt waits in the broker; until its message is confirmed the row is unpublished.
+RETRY = _moving(
+    "retry",
+    update(TaskRun)
+    .where(_THIS_ATTEMPT)
+    .values(
+        status=Status.RETRYING,
+        error=bindparam("error", type_=JsonType()),
+        scheduled_for=db_now_plus(_float("delay_seconds")),
+        published_at=null(),
+        updated_at=db_now(),
+        **_NO_LEASE,
+    )
+)
+
+# A worker that stops gives the run back; the attempt is not charged.
+RELEASE = _moving(
+    "release",
+    update(TaskRun)
+    .where(_THIS_ATTEMPT)
+    .values(
+        status=case((RUN.attempt > 1, literal(Status.RETRYING, String)), else_=literal(Status.PENDING, String)),
+        attempt=RUN.attempt - 1,
+        scheduled_for=db_now(),
+        published_at=null(),
+        updated_at=db_now(),
+        **_NO_LEASE,
+    )
+)
+
+CANCEL_WAITING = _moving(
+    "cancel_waiting",
+    update(TaskRun).where(_THIS_RUN, _WAITS).values(status=Status.CANCELLED, cancel_requested_at=db_now(), **_ENDED)
+)
+
+EXPIRE = _moving(
+    "expire",
+    update(TaskRun)
+    .where(_THIS_RUN, _WAITS, RUN.expires_at <= db_now())
+    .values(status=Status.EXPIRED, **_ENDED)
+)
+
+# The sweeper takes a silent worker's run away; the fence rises first, so the worker can write no more.
+_SILENT = and_(_THIS_RUN, RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now())
+RECOVER = _moving(
+    "recover",
+    update(TaskRun)
+    .where(_SILENT, RUN.attempt < RUN.max_attempts, RUN.cancel_requested_at.is_(None))
+    .values(
+        status=Status.RETRYING,
+        fence=RUN.fence + 1,
+        error=bindparam("error", type_=JsonType()),
+        scheduled_for=db_now_plus(_float("delay_seconds")),
+        published_at=null(),
+        updated_at=db_now(),
+        **_NO_LEASE,
+    )
+)
+GIVE_UP = _moving(
+    "give_up",
+    update(TaskRun)
+    .where(_SILENT)
+    .values(
+        status=case((RUN.cancel_requested_at.is_(None), literal(Status.FAILED, String)), else_=literal(Status.CANCELLED, String)),
+        fence=RUN.fence + 1,
+        error=bindparam("error", type_=JsonType()),
+        dead_letter_id=bindparam("dead_letter_id", type_=IdType),
+        **_ENDED,
+    )
+)
+# The broker gave the message up before any attempt could end the run.
+GIVE_UP_WAITING = _moving(
+    "give_up_waiting",
+    update(TaskRun)
+    .where(_THIS_RUN, _WAITS)
+    .values(
+        status=Status.FAILED,
+        fence=RUN.fence + 1,
+        error=bindparam("error", type_=JsonType()),
+        dead_letter_id=bindparam("dead_letter_id", type_=IdType),
+        **_ENDED,
+    )
+)
+
+
+async def apply(databases: Databases, transition: Transition, params: Params) -> Row[Any] | None:
+    """Make the transition in a transaction of its own; return the moved row, None when the guard did not hold."""
+    values = {**_TOLD_BY, **params}
+    if databases.dialect(APPLICATION_BIND) == "postgresql":
+        async with databases.autocommit(APPLICATION_BIND) as connection:
+            return (await connection.execute(transition.in_one_statement, values)).one_or_none()
+    async with databases.begin(APPLICATION_BIND) as connection:
+        return await connection.run_sync(write, transition, values)
+
+
+def write(connection: Connection, transition: Transition, params: Params) -> Row[Any] | None:
+    """Make the transition in the connection's open transaction; return the moved row, or None."""
+    values = {**_TOLD_BY, **params}
+    row = connection.execute(transition.update, values).one_or_none()
+    if row is not None:
+        connection.execute(transition.event, values)
+    return row
+
+
+MARK_PUBLISHED = (
+    update(TaskRun)
+    .where(_THIS_RUN, RUN.fence == bindparam("fence", type_=Integer), RUN.published_at.is_(None))
+    .values(published_at=db_now(), updated_at=db_now())
+)
+
+HOLD_FOR_SWEEPER = update(TaskRun).where(_THIS_RUN, _WAITS).values(published_at=null(), updated_at=db_now())
+
+REPORT_PROGRESS = (
+    update(TaskRun)
+    .where(_THIS_ATTEMPT)
+    .values(progress=bindparam("progress", type_=JsonType()), updated_at=db_now())
+)
+
+REQUEST_CANCEL = (
+    update(TaskRun)
+    .where(_THIS_RUN, RUN.status == Status.RUNNING)
+    .values(cancel_requested_at=func.coalesce(RUN.cancel_requested_at, db_now()), updated_at=db_now())
+    .returning(RUN.id)
+)
+
+SECONDS_UNTIL_DUE = select(RUN.status, RUN.scheduled_for, db_now().label("now")).where(_THIS_RUN)
+

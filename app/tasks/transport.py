@@ -1,0 +1,43 @@
+"""The port to the queue. `app.celery_worker` implements it; this room knows no broker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """A message about a run: enough to route it, never its arguments.
+
+    `function` is the code task that runs it, `queue` the class of queue, `priority`
+    0 to 9. `fence` is the row's fence when the wake-up was made, so that a late
+    mark cannot touch a later attempt.
+    """
+
+    run_id: str
+    function: str
+    queue: str
+    priority: int = 5
+    delay_seconds: float = 0.0
+    timeout_seconds: float | None = None
+    traceparent: str | None = None
+    fence: int = 0
+
+
+class Transport(Protocol):
+    """What a queue must do for us; no method raises because the broker is in trouble."""
+
+    async def send(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        """Return the run ids whose message the broker has confirmed, within a bounded time."""
+
+    async def send_dead_letter(self, wakeup: Wakeup, error: Mapping[str, str]) -> bool:
+        """Put the message of a run that failed for good into its dead-letter queue; return whether confirmed."""
+
+    async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """Return the messages that wait for a consumer per queue class; a class that cannot be read is absent."""
+
+    async def ping(self) -> None:
+        """Return when the broker answers; raise ServiceUnavailable when it does not."""
+
+    async def close(self) -> None:
+        """Let go of the connection; messages not yet confirmed stay with their rows."""
