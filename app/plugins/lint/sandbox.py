@@ -20,11 +20,14 @@ from typing import Any
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox_frames import Frame, FrameError, receive, send
 
-_ROOT = str(Path(__file__).resolve().parents[3])
+# The zygote loads the lint engine and not the product: importing `app` itself would bring in
+# databases and clients, which it must not have. So `app` is a bare package there.
 _START = (
-    "import sys; sys.path.append(sys.argv[2]); "
+    "import sys, types; app = types.ModuleType('app'); app.__path__ = [sys.argv[2]]; "
+    "sys.modules['app'] = app; "
     "from app.plugins.lint.sandbox_zygote import main; main(int(sys.argv[1]))"
 )
+_APP_FOLDER = str(Path(__file__).resolve().parents[2])
 # The zygote keeps the deadline; these seconds more are for a zygote that cannot.
 _GRACE_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
@@ -152,7 +155,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), _ROOT],
+                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), _APP_FOLDER],
                 stdin=subprocess.DEVNULL,
                 # A panic of the Rust parser prints parts of the SQL.
                 stdout=subprocess.DEVNULL,

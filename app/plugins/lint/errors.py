@@ -1,0 +1,66 @@
+"""What can go wrong at the lint endpoints; each message tells what to do instead."""
+
+from app.common.errors import (
+    BadRequest,
+    NotFound,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+
+
+class LintSourceMissing(BadRequest):
+    """A lint job needs exactly one of `sql_content` and `zip_file_path`."""
+
+    code = "LINT_SOURCE_MISSING"
+    title = "Nothing to lint"
+
+    def __init__(self) -> None:
+        # Older clients compare this text.
+        super().__init__("Either 'sql_content' or 'zip_file_path' must be provided.")
+
+
+class LintPathInvalid(BadRequest):
+    """`zip_file_path` is no relative path of an existing file below the storage root."""
+
+    code = "LINT_PATH_INVALID"
+    title = "Not a file on the storage"
+
+
+class LintFieldInvalid(ValidationFailed):
+    """A dialect, a rule or the SQL text of a lint request is not usable."""
+
+    code = "LINT_FIELD_INVALID"
+    title = "Wrong lint request"
+
+
+class SqlTooLarge(PayloadTooLarge):
+    """The SQL text is larger than the lint plugin accepts; hand in several files as a ZIP."""
+
+    code = "SQL_TOO_LARGE"
+    title = "SQL text too large"
+
+
+class UploadEmpty(ValidationFailed):
+    """The uploaded file has no content."""
+
+    code = "UPLOAD_EMPTY"
+    title = "Empty upload"
+
+
+class UploadTypeMismatch(UnsupportedMediaType):
+    """The upload's name, declared type and content do not agree on SQL text or ZIP."""
+
+    code = "UPLOAD_TYPE_MISMATCH"
+    title = "Not an SQL file or ZIP archive"
+
+
+class JobNotFound(NotFound):
+    """There is no lint job with this id, or the caller may not see it."""
+
+    code = "JOB_NOT_FOUND"
+    title = "Job not found"
+
+    def __init__(self) -> None:
+        # Older clients compare this text.
+        super().__init__("Job not found")

@@ -1,0 +1,124 @@
+"""Statements on the lint tables. Each function works in the session that it is given.
+
+A job's row is locked before a row of its files, everywhere, so that two workers never
+wait for each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
+
+_UNFINISHED = (FileStatus.PENDING.value, FileStatus.IN_PROGRESS.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutcome:
+    """How one file ended, as its row keeps it."""
+
+    status: FileStatus
+    outcome: str
+    result_file_path: str | None = None
+    error_message: str | None = None
+    violation_count: int | None = None
+    duration_ms: int | None = None
+
+
+def find_job(session: Session, job_id: str) -> LintingJob | None:
+    """Return the job of this id, or None."""
+    return session.scalars(select(LintingJob).where(LintingJob.job_id == job_id)).one_or_none()
+
+
+def lock_job(session: Session, job_id: str) -> LintingJob | None:
+    """Return the job and keep its row locked until the transaction ends.
+
+    It must be the transaction's first statement: what is counted afterwards then includes
+    every file that another worker finished before it let go of the lock.
+    """
+    statement = select(LintingJob).where(LintingJob.job_id == job_id).with_for_update()
+    return session.scalars(statement).one_or_none()
+
+
+def find_task(session: Session, task_id: str) -> LintingTask | None:
+    """Return the file task of this id, or None."""
+    return session.scalars(select(LintingTask).where(LintingTask.task_id == task_id)).one_or_none()
+
+
+def tasks_of(session: Session, job_id: str) -> Sequence[LintingTask]:
+    """Return all file tasks of a job in the order in which they were added."""
+    statement = select(LintingTask).where(LintingTask.job_id == job_id).order_by(LintingTask.id)
+    return session.scalars(statement).all()
+
+
+def page_of_tasks(
+    session: Session, job_id: str, *, page: int, size: int
+) -> tuple[int, Sequence[LintingTask]]:
+    """Return how many file tasks the job has, and those of one page (the first is 1)."""
+    mine = LintingTask.job_id == job_id
+    total = session.scalar(select(func.count()).select_from(LintingTask).where(mine)) or 0
+    statement = select(LintingTask).where(mine).order_by(LintingTask.id)
+    return total, session.scalars(statement.offset((page - 1) * size).limit(size)).all()
+
+
+def page_of_jobs(
+    session: Session, *, filters: dict[str, Any], before: int | None, limit: int
+) -> Sequence[LintingJob]:
+    """Return jobs, newest first, whose columns have the given values; `before` is a row's id."""
+    statement = select(LintingJob).filter_by(**filters).order_by(LintingJob.id.desc())
+    if before is not None:
+        statement = statement.where(LintingJob.id < before)
+    return session.scalars(statement.limit(limit)).all()
+
+
+def start_task(session: Session, task_id: str) -> None:
+    """Mark a file as in progress, unless its outcome is recorded."""
+    session.execute(
+        update(LintingTask)
+        .where(LintingTask.task_id == task_id, LintingTask.status.in_(_UNFINISHED))
+        .values(status=FileStatus.IN_PROGRESS)
+    )
+
+
+def start_job(session: Session, job_id: str) -> None:
+    """Mark a job as in progress, if it was only accepted so far."""
+    session.execute(
+        update(LintingJob)
+        .where(LintingJob.job_id == job_id, LintingJob.status == JobStatus.ACCEPTED)
+        .values(status=JobStatus.PROCESSING)
+    )
+
+
+def record_outcome(session: Session, job: LintingJob, task: LintingTask, end: FileOutcome) -> None:
+    """Write how a file ended and derive the status of its job, which is locked."""
+    task.status = end.status
+    task.outcome = end.outcome
+    task.result_file_path = end.result_file_path
+    task.error_message = end.error_message
+    task.violation_count = end.violation_count
+    task.duration_ms = end.duration_ms
+    session.flush()
+    derive_job_status(session, job)
+
+
+def derive_job_status(session: Session, job: LintingJob) -> None:
+    """Set the status of a locked job from its files; a message of the job itself counts as a loss."""
+    mine = LintingTask.job_id == job.job_id
+    unfinished = select(LintingTask.id).where(mine, LintingTask.status.in_(_UNFINISHED)).limit(1)
+    if session.scalar(unfinished) is not None:
+        job.status = JobStatus.PROCESSING
+        return
+    counted = select(LintingTask.status, func.count()).where(mine).group_by(LintingTask.status)
+    counts = {status: number for status, number in session.execute(counted)}
+    good, bad = counts.get(FileStatus.SUCCESS, 0), counts.get(FileStatus.FAILURE, 0)
+    job.status = ended_status(good, bad + bool(job.error_message))
+
+
+def ended_status(good: int, bad: int) -> JobStatus:
+    """Return the status of a job with so many linted files and losses, and none unfinished."""
+    if good == 0:
+        return JobStatus.FAILED
+    return JobStatus.PARTIALLY_COMPLETED if bad else JobStatus.COMPLETED
