@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Fatal", "Plugin", "Retry", "StoredResult", "TaskContext", "__version__", "register_task"]
+__all__ = [
+    "Fatal",
+    "Plugin",
+    "Retry",
+    "StoredResult",
+    "TaskContext",
+    "__version__",
+    "register_task",
+]
 
 _HOME = {
     "Fatal": "app.tasks.retry",

@@ -38,14 +38,20 @@ def configure_logging(level: str = "INFO", format: str = "auto") -> None:  # noq
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     shared = _shared_processors()
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_final_processors(as_json=as_json))
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=_final_processors(as_json=as_json)
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -6,9 +6,12 @@ from typing import Any
 
 MASK = "**********"
 _SECRET_KEY = re.compile(
-    r"passw(or)?d|passphrase|secret|token(?!_seconds)|authorization|cookie|api_?key|private_?key|credential", re.IGNORECASE
+    r"passw(or)?d|passphrase|secret|token(?!_seconds)|authorization|cookie|api_?key|private_?key|credential",
+    re.IGNORECASE,
 )
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):(?P<password>[^\s/]+)@", re.IGNORECASE)
+_URL_PASSWORD = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):(?P<password>[^\s/]+)@", re.IGNORECASE
+)
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 

@@ -55,7 +55,9 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is any value
             object_pairs_hook=_object,
         )
     except json.JSONDecodeError as error:
-        detail = f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        detail = (
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        )
         raise BadJson(detail) from error
     check_strings(value)
     return value
@@ -92,7 +94,9 @@ def _check_string(text: str, loc: tuple[str | int, ...]) -> None:
 
 
 def _refuse(message: str, loc: tuple[str | int, ...] = ()) -> NoReturn:
-    raise InvalidJsonValue(message, errors=[FieldError(("body", *loc), message, "invalid_json_value")])
+    raise InvalidJsonValue(
+        message, errors=[FieldError(("body", *loc), message, "invalid_json_value")]
+    )
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -53,7 +53,10 @@ class SettingRow(NamedTuple):
 
 
 def load_settings(
-    *, data_dir: Path | None = None, embedded: bool = False, environ: Mapping[str, str] | None = None
+    *,
+    data_dir: Path | None = None,
+    embedded: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings of this process; raises ConfigurationError that names the wrong key.
 
@@ -79,7 +82,8 @@ def masked(settings: Settings) -> Tree:
     """Return the settings as plain values without any secret: URLs keep host and name only."""
     tree: Tree = settings.model_dump(mode="json")
     plain: Tree = {
-        ("databases", name, "url"): database.url.get_secret_value() for name, database in settings.databases.items()
+        ("databases", name, "url"): database.url.get_secret_value()
+        for name, database in settings.databases.items()
     }
     plain[("celery", "broker_url")] = settings.celery.broker_url.get_secret_value()
     if settings.celery.result_backend is not None:
@@ -89,13 +93,19 @@ def masked(settings: Settings) -> Tree:
     for path, url in plain.items():
         _put(tree, path, mask_text(url.split("?", 1)[0]))
     auth = tree["auth"]
-    for holder, key in ((auth, "bootstrap_admin"), (auth["jwt"], "secret"), (auth["jwt"], "private_key_file")):
+    for holder, key in (
+        (auth, "bootstrap_admin"),
+        (auth["jwt"], "secret"),
+        (auth["jwt"], "private_key_file"),
+    ):
         holder[key] = MASK if holder[key] else None
     tree["plugin_settings"] = redact(tree["plugin_settings"])
     return tree
 
 
-def _load(data_dir: Path | None, embedded: bool, environ: Mapping[str, str]) -> tuple[Settings, list[_Layer]]:  # noqa: FBT001 - private
+def _load(
+    data_dir: Path | None, embedded: bool, environ: Mapping[str, str]
+) -> tuple[Settings, list[_Layer]]:  # noqa: FBT001 - private
     layers = [layer for layer in _layers(environ) if layer.values]
     merged: Tree = {}
     for layer in reversed(layers):
@@ -158,7 +168,9 @@ def _without_missing(values: Mapping[str, Any]) -> Tree:
 
 
 def _config_files(environ: Mapping[str, str]) -> list[Path]:
-    files = [Path(part.strip()) for part in environ.get("TASKYARD_CONFIG", "").split(",") if part.strip()]
+    files = [
+        Path(part.strip()) for part in environ.get("TASKYARD_CONFIG", "").split(",") if part.strip()
+    ]
     for file in files:
         if not file.is_file():
             raise ConfigurationError(f"TASKYARD_CONFIG names '{file}', which is not a file.")
@@ -190,7 +202,9 @@ def _merge(below: Tree, above: Tree) -> Tree:
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        result[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        result[key] = (
+            _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return result
 
 

@@ -74,12 +74,16 @@ class LoadedPlugin:
         model = self.plugin.settings_model
         if model is None:
             if values:
-                raise ConfigurationError(f"The plugin '{self.name}' has no settings, but plugin_settings.{self.name} is set.")
+                raise ConfigurationError(
+                    f"The plugin '{self.name}' has no settings, but plugin_settings.{self.name} is set."
+                )
             return None
         try:
             return model.model_validate(values)
         except ValidationError as error:
-            raise ConfigurationError(f"plugin_settings.{self.name}: {explain(error, model)}") from None
+            raise ConfigurationError(
+                f"plugin_settings.{self.name}: {explain(error, model)}"
+            ) from None
 
 
 def load_plugins(names: Sequence[str]) -> tuple[LoadedPlugin, ...]:
@@ -88,7 +92,9 @@ def load_plugins(names: Sequence[str]) -> tuple[LoadedPlugin, ...]:
     for name in names:
         loaded = _load_one(name)
         if other := plugins.get(loaded.name):
-            raise PluginLoadError(f"The plugins '{other.module}' and '{loaded.module}' both call themselves '{loaded.name}'.")
+            raise PluginLoadError(
+                f"The plugins '{other.module}' and '{loaded.module}' both call themselves '{loaded.name}'."
+            )
         plugins[loaded.name] = loaded
     return tuple(plugins.values())
 
@@ -121,15 +127,26 @@ def _locate(name: str) -> str:
         found = False
     if not found:
         near = nearest(name, _built_in_names())
-        hint = f"Did you mean '{near}'?" if near else "It must be importable: is its folder on PYTHONPATH?"
+        hint = (
+            f"Did you mean '{near}'?"
+            if near
+            else "It must be importable: is its folder on PYTHONPATH?"
+        )
         raise PluginLoadError(f"The plugin '{name}' was not found. {hint}")
     return name
 
 
 def _built_in_names() -> list[str]:
     package = importlib.util.find_spec(BUILT_IN)
-    folders = [Path(place) for place in (package.submodule_search_locations or [])] if package else []
-    return [path.name for folder in folders for path in folder.iterdir() if (path / "plugin.py").is_file()]
+    folders = (
+        [Path(place) for place in (package.submodule_search_locations or [])] if package else []
+    )
+    return [
+        path.name
+        for folder in folders
+        for path in folder.iterdir()
+        if (path / "plugin.py").is_file()
+    ]
 
 
 def _import(module: str, plugin: str) -> ModuleType:
@@ -138,4 +155,6 @@ def _import(module: str, plugin: str) -> ModuleType:
     except ConfigurationError:
         raise
     except Exception as error:
-        raise PluginLoadError(f"The plugin '{plugin}' cannot be loaded: {type(error).__name__}: {error}") from error
+        raise PluginLoadError(
+            f"The plugin '{plugin}' cannot be loaded: {type(error).__name__}: {error}"
+        ) from error

@@ -56,7 +56,12 @@ _ASYNC_DRIVERS = {
     "postgresql+psycopg": "postgresql+asyncpg",
     "sqlite": "sqlite+aiosqlite",
 }
-_KNOWN_DATABASES = ("postgresql+asyncpg://", "mysql+aiomysql://", "mysql+asyncmy://", "sqlite+aiosqlite://")
+_KNOWN_DATABASES = (
+    "postgresql+asyncpg://",
+    "mysql+aiomysql://",
+    "mysql+asyncmy://",
+    "sqlite+aiosqlite://",
+)
 
 
 class CelerySettings(_Section):
@@ -174,7 +179,11 @@ class Settings(BaseSettings):
     """Everything that a process of Taskyard is configured by. Build it with `load_settings`."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="TASKYARD_", env_nested_delimiter="__", validate_default=True
+        frozen=True,
+        extra="forbid",
+        env_prefix="TASKYARD_",
+        env_nested_delimiter="__",
+        validate_default=True,
     )
 
     data_dir: Path = DATA_DIR

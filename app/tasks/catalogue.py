@@ -60,7 +60,11 @@ class CatalogueEntry:
         schema = self.spec.signature.params_schema
         if not self.preset_params:
             return schema
-        properties = {name: part for name, part in schema.get("properties", {}).items() if name not in self.preset_params}
+        properties = {
+            name: part
+            for name, part in schema.get("properties", {}).items()
+            if name not in self.preset_params
+        }
         required = [name for name in schema.get("required", []) if name not in self.preset_params]
         return {**schema, "properties": properties, "required": required}
 
@@ -77,12 +81,18 @@ class Catalogue:
         if (spec := self._registry.find(name)) is not None:
             return entry_of(spec)
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
-            row = (await connection.execute(select(DerivedTask.__table__).where(DerivedTask.name == name))).one_or_none()
+            row = (
+                await connection.execute(
+                    select(DerivedTask.__table__).where(DerivedTask.name == name)
+                )
+            ).one_or_none()
             if row is not None and self._registry.find(row.base_task) is not None:
                 return self._derived(row)
             names = (await connection.execute(select(DerivedTask.name))).scalars()
             known = [*self._registry.names(), *names]
-        raise TaskNotRegistered(f"No task is called '{name[:200]}'.", hint=near_hint(name[:200], known))
+        raise TaskNotRegistered(
+            f"No task is called '{name[:200]}'.", hint=near_hint(name[:200], known)
+        )
 
     async def list(self) -> list[CatalogueEntry]:
         """Return all tasks, code and derived, sorted by name."""
@@ -90,7 +100,9 @@ class Catalogue:
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             rows = (await connection.execute(select(DerivedTask.__table__))).all()
         # A derived task whose base is not loaded in this installation cannot run, so it is not shown.
-        entries += [self._derived(row) for row in rows if self._registry.find(row.base_task) is not None]
+        entries += [
+            self._derived(row) for row in rows if self._registry.find(row.base_task) is not None
+        ]
         return sorted(entries, key=lambda entry: entry.name)
 
     async def register(
@@ -139,19 +151,25 @@ class Catalogue:
             raise TaskNotRegistered(f"No derived task is called '{name[:200]}'.")
 
     def _derived(self, row: Row[Any]) -> CatalogueEntry:
-        return _derive(self._registry.get(row.base_task), row.name, row.description, row.params, row.options)
+        return _derive(
+            self._registry.get(row.base_task), row.name, row.description, row.params, row.options
+        )
 
     def _check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             chosen = DerivedOptions.model_validate(dict(options)).model_dump(exclude_none=True)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=False, include_input=False)
-            errors = [FieldError(("options", *fault["loc"]), fault["msg"], fault["type"]) for fault in faults]
+            errors = [
+                FieldError(("options", *fault["loc"]), fault["msg"], fault["type"])
+                for fault in faults
+            ]
             raise InvalidOptions("A preset option is wrong.", errors=errors) from None
         if chosen.get("queue", self._registry.queues()[0]) not in self._registry.queues():
             message = f"there is no such queue; there are: {', '.join(self._registry.queues())}"
             raise InvalidOptions(
-                "A preset option is wrong.", errors=[FieldError(("options", "queue"), message, "invalid_option")]
+                "A preset option is wrong.",
+                errors=[FieldError(("options", "queue"), message, "invalid_option")],
             )
         return chosen
 
@@ -162,9 +180,15 @@ def entry_of(spec: TaskSpec) -> CatalogueEntry:
 
 
 def _derive(
-    spec: TaskSpec, name: str, description: str, params: Mapping[str, Any], options: Mapping[str, Any]
+    spec: TaskSpec,
+    name: str,
+    description: str,
+    params: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> CatalogueEntry:
-    return CatalogueEntry(name, spec, description, replace(spec.options, **options), spec.name, dict(params))
+    return CatalogueEntry(
+        name, spec, description, replace(spec.options, **options), spec.name, dict(params)
+    )
 
 
 def _check_presets(spec: TaskSpec, presets: Mapping[str, Any]) -> None:
@@ -172,6 +196,12 @@ def _check_presets(spec: TaskSpec, presets: Mapping[str, Any]) -> None:
     try:
         spec.read_params(presets)
     except InvalidParams as error:
-        faults = [fault for fault in error.errors if not (fault.type == "missing" and fault.loc[-1] not in presets)]
+        faults = [
+            fault
+            for fault in error.errors
+            if not (fault.type == "missing" and fault.loc[-1] not in presets)
+        ]
         if faults:
-            raise InvalidParams(f"The presets break the schema of '{spec.name}'.", errors=faults) from None
+            raise InvalidParams(
+                f"The presets break the schema of '{spec.name}'.", errors=faults
+            ) from None

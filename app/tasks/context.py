@@ -34,7 +34,9 @@ class ContextServices(Protocol):
     cache: CacheClient
     storage: Storage
 
-    def new_run(self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str) -> NewRun:
+    def new_run(
+        self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str
+    ) -> NewRun:
         """Return the checked run for a request; raises TaskNotRegistered, InvalidParams, InvalidOptions."""
 
 
@@ -70,7 +72,10 @@ class TaskLog:
 
     def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         getattr(self._logger, level)(message, **fields)
-        plain = {name: value if isinstance(value, str | int | float | bool | None) else repr(value) for name, value in fields.items()}
+        plain = {
+            name: value if isinstance(value, str | int | float | bool | None) else repr(value)
+            for name, value in fields.items()
+        }
         self._lines.append(
             {
                 "run_id": self._run_id,
@@ -87,7 +92,12 @@ class TaskContext:
     """The first parameter of a task that asks for it (`ctx: TaskContext`)."""
 
     def __init__(
-        self, services: ContextServices, claim: Row[Any], *, is_async: bool, plugin_settings: BaseModel | None = None
+        self,
+        services: ContextServices,
+        claim: Row[Any],
+        *,
+        is_async: bool,
+        plugin_settings: BaseModel | None = None,
     ) -> None:
         self._services = services
         self._claim = claim
@@ -148,7 +158,9 @@ class TaskContext:
             self._sessions[bind] = make(bind)
         return self._sessions[bind]
 
-    def progress(self, current: float, total: float | None = None, message: str | None = None) -> Any:  # noqa: ANN401 - awaitable, or None in a `def` task
+    def progress(
+        self, current: float, total: float | None = None, message: str | None = None
+    ) -> Any:  # noqa: ANN401 - awaitable, or None in a `def` task
         """Report progress: `await` it in an `async def` task, call it in a `def` task.
 
         Raises StaleAttempt when the attempt has lost its lease: it must stop.
@@ -195,7 +207,12 @@ class TaskContext:
             task_id=task_id or new_id(),
             parent_id=self.task_id,
         )
-        child = self._services.new_run(request, created_by=self._claim.created_by, tenant=self._claim.tenant, trace_id=self.trace_id)
+        child = self._services.new_run(
+            request,
+            created_by=self._claim.created_by,
+            tenant=self._claim.tenant,
+            trace_id=self.trace_id,
+        )
         self._children.append(child)
         return child.id
 

@@ -9,7 +9,13 @@ from app.tasks.errors import TaskDeclarationError
 Function = TypeVar("Function", bound=Callable[..., Any])
 OnFailure = Literal["dead_letter", "discard"]
 DECLARATION = "__taskyard_task__"
-_NOT_ENFORCED_YET = {"rate_limit", "max_concurrency", "concurrency_key", "unique_for_seconds", "schedule"}
+_NOT_ENFORCED_YET = {
+    "rate_limit",
+    "max_concurrency",
+    "concurrency_key",
+    "unique_for_seconds",
+    "schedule",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +61,12 @@ def register_task(name: str, **options: Any) -> Callable[[Function], Function]: 
 
 def _options(name: str, options: dict[str, Any]) -> TaskOptions:
     if callable(name):
-        raise TaskDeclarationError("register_task needs a name: @register_task('plugin.verb_noun').")
-    from_user = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+        raise TaskDeclarationError(
+            "register_task needs a name: @register_task('plugin.verb_noun')."
+        )
+    from_user = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }
     unknown = sorted(set(from_user) - set(TaskOptions.__slots__))
     if unknown and unknown[0] in _NOT_ENFORCED_YET:
         raise TaskDeclarationError(
@@ -65,7 +75,9 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
         )
     if unknown:
         known = ", ".join(sorted(set(TaskOptions.__slots__) - {"name"}))
-        raise TaskDeclarationError(f"The task '{name}' has the unknown option '{unknown[0]}'. Known options: {known}.")
+        raise TaskDeclarationError(
+            f"The task '{name}' has the unknown option '{unknown[0]}'. Known options: {known}."
+        )
     declared = TaskOptions(name=name, **from_user)
     _check(declared)
     return declared
@@ -75,7 +87,8 @@ def _check(options: TaskOptions) -> None:
     for name in (options.name, *options.aliases):
         _check_name(name)
     rules = {
-        "queue": options.queue.replace("_", "a").isalnum() and options.queue == options.queue.lower(),
+        "queue": options.queue.replace("_", "a").isalnum()
+        and options.queue == options.queue.lower(),
         "priority": isinstance(options.priority, int) and 0 <= options.priority <= 9,
         "max_attempts": isinstance(options.max_attempts, int) and 1 <= options.max_attempts <= 100,
         "backoff_seconds": 0 <= options.backoff_seconds <= options.backoff_max_seconds,
@@ -86,13 +99,19 @@ def _check(options: TaskOptions) -> None:
     for option, holds in rules.items():
         if not holds:
             value = getattr(options, option)
-            raise TaskDeclarationError(f"The task '{options.name}' has {option}={value!r}, which is out of range.")
+            raise TaskDeclarationError(
+                f"The task '{options.name}' has {option}={value!r}, which is out of range."
+            )
 
 
 def _check_name(name: str) -> None:
     plugin, dot, verb = name.partition(".")
-    parts_are_names = all(part.isascii() and part.isidentifier() and part == part.lower() for part in (plugin, *verb.split(".")))
+    parts_are_names = all(
+        part.isascii() and part.isidentifier() and part == part.lower()
+        for part in (plugin, *verb.split("."))
+    )
     if not dot or not parts_are_names or len(name) > 200:
         raise TaskDeclarationError(
-            f"'{name}' is not a task name.", hint="Write 'plugin.verb_noun' in lower case, like 'text.count_words'."
+            f"'{name}' is not a task name.",
+            hint="Write 'plugin.verb_noun' in lower case, like 'text.count_words'.",
         )

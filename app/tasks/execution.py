@@ -14,7 +14,13 @@ from sqlalchemy.exc import DBAPIError
 
 from app.common.errors import ServiceUnavailable
 from app.common.logging import get_logger
-from app.common.metrics import DUPLICATE_DELIVERIES, TASK_RETRIES, TASK_RUN_SECONDS, TASK_WAIT_SECONDS, TASKS
+from app.common.metrics import (
+    DUPLICATE_DELIVERIES,
+    TASK_RETRIES,
+    TASK_RUN_SECONDS,
+    TASK_WAIT_SECONDS,
+    TASKS,
+)
 from app.common.tracing import TraceContext, bind_trace
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now
@@ -53,7 +59,11 @@ class Executor:
     """
 
     def __init__(
-        self, services: Services, *, worker: str, time_limit_errors: tuple[type[BaseException], ...] = ()
+        self,
+        services: Services,
+        *,
+        worker: str,
+        time_limit_errors: tuple[type[BaseException], ...] = (),
     ) -> None:
         self._services = services
         self._worker = worker
@@ -69,7 +79,9 @@ class Executor:
             log.warning("the run cannot be claimed now", task_id=run_id, error=type(error).__name__)
             return Disposition.LATER
         trace = TraceContext(claim.trace_id, claim.id.replace("-", "")[-16:])
-        with bind_trace(trace, task_id=claim.id, task=claim.task, attempt=claim.attempt, queue=claim.queue):
+        with bind_trace(
+            trace, task_id=claim.id, task=claim.task, attempt=claim.attempt, queue=claim.queue
+        ):
             self._attempt(runner, claim)
         return Disposition.DONE
 
@@ -81,7 +93,9 @@ class Executor:
 
     def _attempt(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
         due = claim.scheduled_for or claim.created_at
-        TASK_WAIT_SECONDS.labels(claim.function, claim.queue).observe(max(0.0, (claim.started_at - due).total_seconds()))
+        TASK_WAIT_SECONDS.labels(claim.function, claim.queue).observe(
+            max(0.0, (claim.started_at - due).total_seconds())
+        )
         log.info("attempt started")
         with TASK_RUN_SECONDS.labels(claim.function, claim.queue).time():
             outcome, context = self._call(runner, claim)
@@ -97,7 +111,9 @@ class Executor:
     def _call(self, runner: asyncio.Runner, claim: Row[Any]) -> tuple[Outcome, TaskContext | None]:
         spec = self._services.registry.find(claim.function)
         if spec is None:
-            return failed(claim, TaskNotRegistered(f"No task is called '{claim.function}'."), (), []), None
+            return failed(
+                claim, TaskNotRegistered(f"No task is called '{claim.function}'."), (), []
+            ), None
         context = TaskContext(
             self._services,
             claim,
@@ -117,20 +133,31 @@ class Executor:
             return self._failure(runner, claim, spec, context, error), context
         return succeeded(result, context.log.take(), context.children), context
 
-    def _call_function(self, runner: asyncio.Runner, spec: TaskSpec, context: TaskContext, claim: Row[Any]) -> object:
+    def _call_function(
+        self, runner: asyncio.Runner, spec: TaskSpec, context: TaskContext, claim: Row[Any]
+    ) -> object:
         arguments: dict[str, Any] = spec.read_params(claim.params)
         function: Callable[..., Any] = spec.function
         positional = (context,) if spec.signature.takes_context else ()
         if not spec.signature.is_async:
             return function(*positional, **arguments)
-        return self._run(runner, _bounded(function(*positional, **arguments), claim.options["timeout_seconds"]))
+        return self._run(
+            runner, _bounded(function(*positional, **arguments), claim.options["timeout_seconds"])
+        )
 
     def _failure(
-        self, runner: asyncio.Runner, claim: Row[Any], spec: TaskSpec, context: TaskContext, error: BaseException
+        self,
+        runner: asyncio.Runner,
+        claim: Row[Any],
+        spec: TaskSpec,
+        context: TaskContext,
+        error: BaseException,
     ) -> Outcome:
         cancel_leftovers(runner)
         if isinstance(error, self._time_limit_errors):
-            error = TimeoutError(f"The attempt ran longer than {claim.options['timeout_seconds']:g} seconds.")
+            error = TimeoutError(
+                f"The attempt ran longer than {claim.options['timeout_seconds']:g} seconds."
+            )
         log.warning("attempt failed", error=type(error).__name__, exc_info=error)
         self._run(runner, close_sessions(context.sessions))
         context.sessions.clear()
@@ -146,21 +173,37 @@ class Executor:
         await self._services.storage.put(key, document)
         return EncodedResult(ref=key)
 
-    def _record(self, runner: asyncio.Runner, claim: Row[Any], outcome: Outcome, context: TaskContext | None) -> Row[Any]:
+    def _record(
+        self, runner: asyncio.Runner, claim: Row[Any], outcome: Outcome, context: TaskContext | None
+    ) -> Row[Any]:
         """Record the outcome; a database that is away for a moment costs a moment, not the attempt."""
         sessions = dict(context.sessions) if context else {}
         for attempt in range(1, _RECORD_TRIES + 1):
             try:
-                return self._run(runner, record(self._services.databases, claim, outcome, sessions, self._worker))
+                return self._run(
+                    runner, record(self._services.databases, claim, outcome, sessions, self._worker)
+                )
             except StaleAttempt:
                 if attempt == 1 or (row := self._run(runner, self._recorded(claim))) is None:
                     raise
                 return row
-            except (DBAPIError, ServiceUnavailable, OSError, TimeoutError, *self._time_limit_errors) as error:
+            except (
+                DBAPIError,
+                ServiceUnavailable,
+                OSError,
+                TimeoutError,
+                *self._time_limit_errors,
+            ) as error:
                 cancel_leftovers(runner)
-                log.warning("the outcome cannot be recorded now", error=type(error).__name__, attempt=attempt)
+                log.warning(
+                    "the outcome cannot be recorded now",
+                    error=type(error).__name__,
+                    attempt=attempt,
+                )
                 if attempt == _RECORD_TRIES:
-                    raise StaleAttempt("The database did not take the outcome; the lease will run out.") from error
+                    raise StaleAttempt(
+                        "The database did not take the outcome; the lease will run out."
+                    ) from error
                 if sessions:
                     # What the task wrote is gone with its transaction, so this attempt has failed.
                     outcome, sessions = failed(claim, error, (Exception,), []), {}
@@ -169,7 +212,9 @@ class Executor:
 
     async def _recorded(self, claim: Row[Any]) -> Row[Any] | None:
         """Return the row when an earlier try to record has committed although its answer was lost."""
-        statement = select(*_RUN).where(_RUN.id == claim.id, _RUN.fence == claim.fence, _RUN.status != Status.RUNNING)
+        statement = select(*_RUN).where(
+            _RUN.id == claim.id, _RUN.fence == claim.fence, _RUN.status != Status.RUNNING
+        )
         async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
             return (await connection.execute(statement)).one_or_none()
 
@@ -183,7 +228,10 @@ class Executor:
             await self._services.outbox.flush(wakeups)
             if outcome.dead_letter is not None:
                 letter = outcome.dead_letter
-                facts = {"x-error-type": letter["error_type"], "x-error-message": letter["error_message"][:500]}
+                facts = {
+                    "x-error-type": letter["error_type"],
+                    "x-error-message": letter["error_message"][:500],
+                }
                 await self._services.transport.send_dead_letter(wakeup_of(row, 0.0), facts)
         except (DBAPIError, ServiceUnavailable, OSError, TimeoutError) as error:
             log.warning("messages are left to the sweeper", error=type(error).__name__)
@@ -198,7 +246,9 @@ class Executor:
             return Disposition.UNKNOWN
         if row.status in WAITING and row.expires_at is not None and row.expires_at <= row.now:
             await apply(databases, EXPIRE, {"run_id": run_id, "actor": "worker"})
-        elif row.status in WAITING and row.scheduled_for is not None and row.scheduled_for > row.now:
+        elif (
+            row.status in WAITING and row.scheduled_for is not None and row.scheduled_for > row.now
+        ):
             await self._delay_again(row, (row.scheduled_for - row.now).total_seconds())
         else:
             DUPLICATE_DELIVERIES.labels(row.queue).inc()
@@ -253,5 +303,3 @@ async def _bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
                 raise
             # The task's own time-out is an error like any other, not our limit.
             raise TimeoutError(str(error) or "A step of the task timed out.") from error
-
-

@@ -14,7 +14,9 @@ _LEASE = Lease.__table__.c
 async def hold(databases: Databases, duty: str, holder: str, seconds: float) -> int | None:
     """Take or renew the lease of a duty in one statement; return its term, None while another holds it."""
     dialect = postgresql if databases.dialect(APPLICATION_BIND) == "postgresql" else sqlite
-    claim = dialect.insert(Lease).values(name=duty, holder=holder, term=1, expires_at=db_now_plus(seconds))
+    claim = dialect.insert(Lease).values(
+        name=duty, holder=holder, term=1, expires_at=db_now_plus(seconds)
+    )
     is_renewal = _LEASE.holder == claim.excluded.holder
     claim = claim.on_conflict_do_update(
         index_elements=["name"],

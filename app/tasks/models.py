@@ -59,15 +59,35 @@ class TaskRun(BasePostgres):
         Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
         for name, columns, unique, where in (
             # Sweeper: rows whose message was not confirmed.
-            ("idx_task_runs_unpublished", ("updated_at",), False, "published_at IS NULL AND finished_at IS NULL"),
+            (
+                "idx_task_runs_unpublished",
+                ("updated_at",),
+                False,
+                "published_at IS NULL AND finished_at IS NULL",
+            ),
             # Sweeper: attempts whose worker went silent.
             ("idx_task_runs_lease", ("lease_expires_at",), False, "status = 'RUNNING'"),
             # Sweeper: rows that are due but were not claimed.
-            ("idx_task_runs_waiting", ("published_at",), False, "status IN ('PENDING', 'SCHEDULED', 'RETRYING')"),
+            (
+                "idx_task_runs_waiting",
+                ("published_at",),
+                False,
+                "status IN ('PENDING', 'SCHEDULED', 'RETRYING')",
+            ),
             # Sweeper: rows that nobody wants any more.
-            ("idx_task_runs_expiring", ("expires_at",), False, "expires_at IS NOT NULL AND finished_at IS NULL"),
+            (
+                "idx_task_runs_expiring",
+                ("expires_at",),
+                False,
+                "expires_at IS NOT NULL AND finished_at IS NULL",
+            ),
             # Submission: one live run per unique key.
-            ("uk_task_runs_unique_key", ("unique_key",), True, "unique_key IS NOT NULL AND finished_at IS NULL"),
+            (
+                "uk_task_runs_unique_key",
+                ("unique_key",),
+                True,
+                "unique_key IS NOT NULL AND finished_at IS NULL",
+            ),
             # Retention.
             ("idx_task_runs_finished", ("finished_at",), False, "finished_at IS NOT NULL"),
             ("idx_task_runs_parent_id", ("parent_id", "id"), False, "parent_id IS NOT NULL"),
@@ -80,7 +100,7 @@ class TaskRun(BasePostgres):
         Index("idx_task_runs_queue", "queue", "id"),
         Index("idx_task_runs_trace_id", "trace_id"),
         Index("idx_task_runs_created_at", "created_at"),
-        Index("idx_task_runs_labels", "labels", postgresql_using="gin").ddl_if(dialect="postgresql"),
+        Index("idx_task_runs_labels", "labels", postgresql_using="gin"),
     )
 
 

@@ -42,7 +42,9 @@ class Outbox:
             OUTBOX_UNCONFIRMED.inc(missing)
             log.warning("messages not confirmed; the sweeper will send them again", count=missing)
         marks = [
-            {"run_id": wakeup.run_id, "fence": wakeup.fence} for wakeup in wakeups if wakeup.run_id in confirmed
+            {"run_id": wakeup.run_id, "fence": wakeup.fence}
+            for wakeup in wakeups
+            if wakeup.run_id in confirmed
         ]
         if marks:
             async with self._databases.begin(APPLICATION_BIND) as connection:
@@ -61,4 +63,6 @@ class Outbox:
                 await self.flush(batch)
             except Exception:
                 # The rows are safe and unmarked; a publisher that dies would only make them late.
-                log.exception("a batch of messages could not be marked; the sweeper will send them again")
+                log.exception(
+                    "a batch of messages could not be marked; the sweeper will send them again"
+                )

@@ -51,10 +51,17 @@ class Outcome:
 
 def succeeded(result: EncodedResult, logs: list[dict[str, Any]], children: list[NewRun]) -> Outcome:
     """Return the outcome of a function that returned."""
-    return Outcome(SUCCEED, {"result": result.value, "result_ref": result.ref}, logs=logs, children=children)
+    return Outcome(
+        SUCCEED, {"result": result.value, "result_ref": result.ref}, logs=logs, children=children
+    )
 
 
-def failed(claim: Row[Any], error: BaseException, retry_on: tuple[type[BaseException], ...], logs: list[dict[str, Any]]) -> Outcome:
+def failed(
+    claim: Row[Any],
+    error: BaseException,
+    retry_on: tuple[type[BaseException], ...],
+    logs: list[dict[str, Any]],
+) -> Outcome:
     """Return the outcome of a function that raised: another attempt, cancelled, or failed for good."""
     if isinstance(error, RunCancelled):
         return Outcome(CANCEL_RUNNING, {}, logs=logs)
@@ -63,9 +70,19 @@ def failed(claim: Row[Any], error: BaseException, retry_on: tuple[type[BaseExcep
     if retryable and claim.attempt < claim.max_attempts:
         delay = retry_delay(claim, error)
         detail = {"error": told["type"], "delay_seconds": round(delay, 3)}
-        return Outcome(RETRY, {"error": told, "delay_seconds": delay, "detail": detail}, delay, logs=logs)
-    letter = None if claim.options.get("on_failure") == "discard" else dead_letter(claim, told, origin="run")
-    values = {"error": told, "dead_letter_id": letter and letter["id"], "detail": {"error": told["type"]}}
+        return Outcome(
+            RETRY, {"error": told, "delay_seconds": delay, "detail": detail}, delay, logs=logs
+        )
+    letter = (
+        None
+        if claim.options.get("on_failure") == "discard"
+        else dead_letter(claim, told, origin="run")
+    )
+    values = {
+        "error": told,
+        "dead_letter_id": letter and letter["id"],
+        "detail": {"error": told["type"]},
+    }
     return Outcome(FAIL, values, dead_letter=letter, logs=logs)
 
 
@@ -94,7 +111,9 @@ def error_document(error: BaseException, *, retryable: bool) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": clean[:MAX_MESSAGE], "retryable": retryable}
 
 
-def dead_letter(run: Row[Any], error: Mapping[str, Any], *, origin: str, message: object = None) -> dict[str, Any]:
+def dead_letter(
+    run: Row[Any], error: Mapping[str, Any], *, origin: str, message: object = None
+) -> dict[str, Any]:
     """Return the row of the dead letter for a run that failed for good."""
     return {
         "id": new_id(),
@@ -109,21 +128,29 @@ def dead_letter(run: Row[Any], error: Mapping[str, Any], *, origin: str, message
     }
 
 
-async def record(databases: Databases, claim: Row[Any], outcome: Outcome, sessions: Sessions, worker: str) -> Row[Any]:
+async def record(
+    databases: Databases, claim: Row[Any], outcome: Outcome, sessions: Sessions, worker: str
+) -> Row[Any]:
     """Commit the outcome, once; StaleAttempt when the lease was lost: then nothing is written at all."""
     values = _values(claim, outcome, worker)
     try:
         if not sessions:
             row = await _record_alone(databases, outcome, values)
         elif isinstance(next(iter(sessions.values())), AsyncSession):
-            row = await _record_with_async(databases, outcome, values, cast("dict[str, AsyncSession]", sessions))
+            row = await _record_with_async(
+                databases, outcome, values, cast("dict[str, AsyncSession]", sessions)
+            )
         else:
-            row = _record_with_sync(databases, outcome, values, cast("dict[str, Session]", sessions))
+            row = _record_with_sync(
+                databases, outcome, values, cast("dict[str, Session]", sessions)
+            )
     finally:
         await close_sessions(sessions)
     if row is None:
         STALE_WRITES.labels(write=outcome.transition.name).inc()
-        raise StaleAttempt(f"Attempt {claim.attempt} of run {claim.id} has lost its lease; its outcome is not recorded.")
+        raise StaleAttempt(
+            f"Attempt {claim.attempt} of run {claim.id} has lost its lease; its outcome is not recorded."
+        )
     return row
 
 
@@ -136,7 +163,9 @@ async def close_sessions(sessions: Sessions) -> None:
             session.close()
 
 
-async def _record_alone(databases: Databases, outcome: Outcome, values: dict[str, Any]) -> Row[Any] | None:
+async def _record_alone(
+    databases: Databases, outcome: Outcome, values: dict[str, Any]
+) -> Row[Any] | None:
     if outcome.is_alone:
         return await apply(databases, outcome.transition, values)
     async with databases.begin(APPLICATION_BIND) as connection:
@@ -144,7 +173,10 @@ async def _record_alone(databases: Databases, outcome: Outcome, values: dict[str
 
 
 async def _record_with_async(
-    databases: Databases, outcome: Outcome, values: dict[str, Any], sessions: dict[str, AsyncSession]
+    databases: Databases,
+    outcome: Outcome,
+    values: dict[str, Any],
+    sessions: dict[str, AsyncSession],
 ) -> Row[Any] | None:
     others = [session for bind, session in sessions.items() if bind != APPLICATION_BIND]
     session = sessions.get(APPLICATION_BIND) or databases.create_async_session(APPLICATION_BIND)
@@ -166,7 +198,9 @@ def _record_with_sync(
     session = sessions.get(APPLICATION_BIND) or databases.create_session(APPLICATION_BIND)
     with session:
         session.flush()
-        row = _write_outcome(session.connection(bind_arguments={"mapper": TaskRun}), outcome, values)
+        row = _write_outcome(
+            session.connection(bind_arguments={"mapper": TaskRun}), outcome, values
+        )
         if row is not None:
             for other in others:
                 databases.commit_sync(other)
@@ -175,11 +209,19 @@ def _record_with_sync(
 
 
 def _values(claim: Row[Any], outcome: Outcome, worker: str) -> dict[str, Any]:
-    fixed = {"run_id": claim.id, "fence": claim.fence, "actor": "worker", "worker": worker, "detail": None}
+    fixed = {
+        "run_id": claim.id,
+        "fence": claim.fence,
+        "actor": "worker",
+        "worker": worker,
+        "detail": None,
+    }
     return {**fixed, **outcome.values}
 
 
-def _write_outcome(connection: Connection, outcome: Outcome, values: dict[str, Any]) -> Row[Any] | None:
+def _write_outcome(
+    connection: Connection, outcome: Outcome, values: dict[str, Any]
+) -> Row[Any] | None:
     row = write(connection, outcome.transition, values)
     if row is None:
         return None
@@ -193,10 +235,15 @@ def _write_outcome(connection: Connection, outcome: Outcome, values: dict[str, A
 
 
 def _insert_children(connection: Connection, children: list[NewRun]) -> None:
-    at_once = [child.row for child in children if child.delay_seconds is None and child.run_at is None]
+    at_once = [
+        child.row for child in children if child.delay_seconds is None and child.run_at is None
+    ]
     if at_once:
         connection.execute(insert(TaskRun), at_once)
     for child in children:
         if child.delay_seconds is not None or child.run_at is not None:
             connection.execute(insert_statement(child))
-    connection.execute(insert(TaskRunEvent), [first_event(child, f"run:{child.row['parent_id']}") for child in children])
+    connection.execute(
+        insert(TaskRunEvent),
+        [first_event(child, f"run:{child.row['parent_id']}") for child in children],
+    )

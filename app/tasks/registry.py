@@ -12,7 +12,12 @@ from app.common.errors import FieldError
 from app.common.strict_json import dump_bytes
 from app.config.plugins import LoadedPlugin
 from app.tasks.declaration import DECLARATION, TaskOptions
-from app.tasks.errors import DuplicateTaskError, InvalidParams, TaskDeclarationError, TaskNotRegistered
+from app.tasks.errors import (
+    DuplicateTaskError,
+    InvalidParams,
+    TaskDeclarationError,
+    TaskNotRegistered,
+)
 from app.tasks.retry import Backoff
 from app.tasks.signature import Signature, read_signature
 
@@ -31,7 +36,9 @@ class TaskSpec:
     @property
     def backoff(self) -> Backoff:
         """The waits between attempts."""
-        return Backoff(self.options.backoff_seconds, self.options.backoff_max_seconds, self.options.jitter)
+        return Backoff(
+            self.options.backoff_seconds, self.options.backoff_max_seconds, self.options.jitter
+        )
 
     def read_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments for the function; InvalidParams has one entry per wrong field.
@@ -61,7 +68,9 @@ class Registry:
         """Return the task of this name or alias; TaskNotRegistered tells the near names."""
         spec = self._by_name.get(name)
         if spec is None:
-            raise TaskNotRegistered(f"No task is called '{name[:200]}'.", hint=near_hint(name, self._by_name))
+            raise TaskNotRegistered(
+                f"No task is called '{name[:200]}'.", hint=near_hint(name, self._by_name)
+            )
         return spec
 
     def find(self, name: str) -> TaskSpec | None:
@@ -78,7 +87,9 @@ class Registry:
 
     def queues(self) -> list[str]:
         """Return the classes of queues that tasks or settings name, sorted."""
-        return sorted({spec.options.queue for spec in self._specs.values()} | set(self._extra_queues))
+        return sorted(
+            {spec.options.queue for spec in self._specs.values()} | set(self._extra_queues)
+        )
 
     def _add(self, spec: TaskSpec) -> None:
         for name in (spec.name, *spec.options.aliases):
@@ -133,7 +144,8 @@ def _specs_in(module: ModuleType, plugin: LoadedPlugin) -> list[TaskSpec]:
     for spec in specs:
         if not spec.description:
             raise TaskDeclarationError(
-                f"The task '{spec.name}' has no docstring.", hint="Its first line is the description that users see."
+                f"The task '{spec.name}' has no docstring.",
+                hint="Its first line is the description that users see.",
             )
     return specs
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 class Retry(Exception):  # noqa: N818 - reads as a statement where it is raised
     """Raise inside a task to end this attempt and try again after `after` seconds (default: the backoff)."""
 
-    def __init__(self, message: str = "The task asked for another attempt.", *, after: float | None = None) -> None:
+    def __init__(
+        self, message: str = "The task asked for another attempt.", *, after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.after = after
 

@@ -61,13 +61,17 @@ class Runs:
         except ValueError:
             raise RunNotFound("No run has this id.") from None
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
-            statement = select(TaskRun.__table__).where(_RUN.id == canonical, _visible_to(principal))
+            statement = select(TaskRun.__table__).where(
+                _RUN.id == canonical, _visible_to(principal)
+            )
             row = (await connection.execute(statement)).one_or_none()
         if row is None:
             raise RunNotFound("No run has this id.")
         return row
 
-    async def list(self, filters: RunFilters, limit: int, cursor: str | None, principal: Caller) -> Page:
+    async def list(
+        self, filters: RunFilters, limit: int, cursor: str | None, principal: Caller
+    ) -> Page:
         """Return runs, newest first; InvalidCursor for a cursor that this list did not make."""
         statement = self._filtered(filters).where(_visible_to(principal))
         if cursor is not None:
@@ -82,7 +86,9 @@ class Runs:
         """Return the transitions of a run in order."""
         run = await self.get(run_id, principal)
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
-            statement = select(TaskRunEvent.__table__).where(_EVENT.run_id == run.id).order_by(_EVENT.id)
+            statement = (
+                select(TaskRunEvent.__table__).where(_EVENT.run_id == run.id).order_by(_EVENT.id)
+            )
             return list((await connection.execute(statement)).all())
 
     async def logs(self, run_id: str, principal: Caller) -> list[Row[Any]]:
@@ -110,8 +116,13 @@ class Runs:
             return (await connection.execute(statement)).one_or_none()
 
     def _filtered(self, filters: RunFilters) -> Select[Any]:
-        exact = {name: getattr(filters, name) for name in ("task", "queue", "batch_id", "parent_id", "trace_id")}
-        conditions: list[ColumnElement[bool]] = [_RUN[name] == value for name, value in exact.items() if value is not None]
+        exact = {
+            name: getattr(filters, name)
+            for name in ("task", "queue", "batch_id", "parent_id", "trace_id")
+        }
+        conditions: list[ColumnElement[bool]] = [
+            _RUN[name] == value for name, value in exact.items() if value is not None
+        ]
         if filters.statuses:
             conditions.append(_RUN.status.in_(list(filters.statuses)))
         if filters.created_after is not None:
@@ -130,7 +141,10 @@ class Runs:
         # The path is quoted, because a label's name may hold dots.
         return and_(
             True,  # noqa: FBT003 - and_() needs a first clause
-            *(func.json_extract(_RUN.labels, f'$."{name}"') == value for name, value in labels.items()),
+            *(
+                func.json_extract(_RUN.labels, f'$."{name}"') == value
+                for name, value in labels.items()
+            ),
         )
 
 
@@ -142,7 +156,9 @@ def encode_cursor(run_id: str) -> str:
 def decode_cursor(cursor: str) -> str:
     """Return the run id of a cursor; InvalidCursor for anything that `encode_cursor` does not make."""
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        text = base64.b64decode(
+            cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+        ).decode("ascii")
         version, _, run_id = text.partition(":")
         if version != "1" or encode_cursor(parse_id(run_id)) != cursor:
             raise InvalidCursor("The cursor was not made by this list.")

@@ -41,10 +41,14 @@ class Services:
         """The keeper of derived tasks."""
         return self.catalogue
 
-    def new_run(self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str) -> NewRun:
+    def new_run(
+        self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str
+    ) -> NewRun:
         """Return the checked run for a child that a task submits; the task must be one of code."""
         entry = entry_of(self.registry.get(request.task))
-        return self.maker.make(entry, request, created_by=created_by, tenant=tenant, trace_id=trace_id)
+        return self.maker.make(
+            entry, request, created_by=created_by, tenant=tenant, trace_id=trace_id
+        )
 
     async def close(self) -> None:
         """Finish what was offered to the outbox and let go of every connection of this event loop."""
@@ -64,7 +68,10 @@ def load_code(settings: Settings) -> tuple[tuple[LoadedPlugin, ...], Registry]:
 def open_services(settings: Settings, *, transport: Transport) -> Services:
     """Put the parts of a process together. Nothing connects before it is used."""
     plugins, registry = load_code(settings)
-    plugin_settings = {plugin.name: plugin.settings(settings.plugin_settings.get(plugin.name, {})) for plugin in plugins}
+    plugin_settings = {
+        plugin.name: plugin.settings(settings.plugin_settings.get(plugin.name, {}))
+        for plugin in plugins
+    }
     databases = Databases(settings.databases)
     install(databases)
     storage = open_storage(settings.storage)

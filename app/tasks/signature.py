@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    create_model,
+)
 from pydantic_core import PydanticSerializationError
 
 from app.tasks.context import TaskContext
@@ -27,7 +35,10 @@ class Signature:
 
     def arguments(self, model: BaseModel) -> dict[str, Any]:
         """Return the keyword arguments that a validated model stands for."""
-        return {str(field.alias): getattr(model, name) for name, field in self.params_model.model_fields.items()}
+        return {
+            str(field.alias): getattr(model, name)
+            for name, field in self.params_model.model_fields.items()
+        }
 
     @property
     def params_schema(self) -> dict[str, Any]:
@@ -37,7 +48,10 @@ class Signature:
     @property
     def result_schema(self) -> dict[str, Any]:
         """The JSON Schema 2020-12 of the result document."""
-        return {"$schema": JSON_SCHEMA_DIALECT, **self.result_adapter.json_schema(mode="serialization")}
+        return {
+            "$schema": JSON_SCHEMA_DIALECT,
+            **self.result_adapter.json_schema(mode="serialization"),
+        }
 
 
 def read_signature(name: str, function: Callable[..., Any]) -> Signature:
@@ -49,15 +63,22 @@ def read_signature(name: str, function: Callable[..., Any]) -> Signature:
         parameters = parameters[1:]
     # The fields get names of our own and the parameters' names as aliases, because a
     # parameter may be called like an attribute of the model class ("schema", "copy").
-    fields = {f"arg_{index}": _field(name, parameter, hints) for index, parameter in enumerate(parameters)}
+    fields = {
+        f"arg_{index}": _field(name, parameter, hints) for index, parameter in enumerate(parameters)
+    }
     if "return" not in hints:
         raise TaskDeclarationError(
-            f"The task '{name}' does not say what it returns.", hint="Annotate the result, '-> None' when there is none."
+            f"The task '{name}' does not say what it returns.",
+            hint="Annotate the result, '-> None' when there is none.",
         )
     try:
-        params_model = create_model(_model_name(name), __config__=ConfigDict(extra="forbid"), **fields)
+        params_model = create_model(
+            _model_name(name), __config__=ConfigDict(extra="forbid"), **fields
+        )
         adapter: TypeAdapter[Any] = TypeAdapter(_result_type(hints["return"]))
-        signature = Signature(params_model, adapter, takes_context, inspect.iscoroutinefunction(function))
+        signature = Signature(
+            params_model, adapter, takes_context, inspect.iscoroutinefunction(function)
+        )
         _ = signature.params_schema, signature.result_schema
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
@@ -90,7 +111,11 @@ def _hints(name: str, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[Any, Any]:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+    if parameter.kind in (
+        parameter.VAR_POSITIONAL,
+        parameter.VAR_KEYWORD,
+        parameter.POSITIONAL_ONLY,
+    ):
         raise TaskDeclarationError(
             f"The task '{name}' has the parameter '{parameter}', which has no name of its own.",
             hint="Every parameter of a task is passed by name: list them one by one.",

@@ -58,7 +58,13 @@ class RunMaker:
         self._queues = tuple(queues)
 
     def make(
-        self, entry: CatalogueEntry, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str
+        self,
+        entry: CatalogueEntry,
+        request: RunRequest,
+        *,
+        created_by: str,
+        tenant: str | None,
+        trace_id: str,
     ) -> NewRun:
         """Return the checked run; raises InvalidParams, InvalidOptions or ParamsTooLarge."""
         params = {**request.params, **entry.preset_params}
@@ -67,7 +73,9 @@ class RunMaker:
         self._check_options(request)
         options = request.options
         policy = entry.options
-        due_later = bool(options.delay_seconds) or (options.run_at is not None and options.run_at > utc_now())
+        due_later = bool(options.delay_seconds) or (
+            options.run_at is not None and options.run_at > utc_now()
+        )
         row = {
             "id": request.task_id,
             "task": entry.name,
@@ -113,11 +121,15 @@ class RunMaker:
         latest = utc_now() + timedelta(seconds=limits.max_delay_seconds)
         faults: list[tuple[str, str]] = []
         if options.queue is not None and options.queue not in self._queues:
-            faults.append(("queue", f"there is no such queue; there are: {', '.join(self._queues)}"))
+            faults.append(
+                ("queue", f"there is no such queue; there are: {', '.join(self._queues)}")
+            )
         if (options.delay_seconds or 0) > limits.max_delay_seconds:
             faults.append(("delay_seconds", f"must be at most {limits.max_delay_seconds}"))
         if options.run_at is not None and options.run_at > latest:
-            faults.append(("run_at", f"must be at most {limits.max_delay_seconds} seconds from now"))
+            faults.append(
+                ("run_at", f"must be at most {limits.max_delay_seconds} seconds from now")
+            )
         if (options.timeout_seconds or 0) > limits.max_timeout_seconds:
             faults.append(("timeout_seconds", f"must be at most {limits.max_timeout_seconds}"))
         if (options.max_attempts or 0) > limits.max_attempts:
@@ -125,17 +137,28 @@ class RunMaker:
         if options.expires_at is not None and options.expires_at <= utc_now():
             faults.append(("expires_at", "lies in the past"))
         if faults:
-            errors = [FieldError(("options", name), message, "invalid_option") for name, message in faults]
+            errors = [
+                FieldError(("options", name), message, "invalid_option") for name, message in faults
+            ]
             raise InvalidOptions("An option of the run is wrong.", errors=errors)
         if len(request.labels) > MAX_LABELS:
-            error = FieldError(("labels",), f"must be at most {MAX_LABELS} labels", "too_many_labels")
+            error = FieldError(
+                ("labels",), f"must be at most {MAX_LABELS} labels", "too_many_labels"
+            )
             raise InvalidOptions("A run has too many labels.", errors=[error])
 
 
 class Submission:
     """Accepts runs: one commit with the idempotency record and the first event, then the outbox."""
 
-    def __init__(self, databases: Databases, catalogue: Catalogue, maker: RunMaker, outbox: Outbox, settings: Settings) -> None:
+    def __init__(
+        self,
+        databases: Databases,
+        catalogue: Catalogue,
+        maker: RunMaker,
+        outbox: Outbox,
+        settings: Settings,
+    ) -> None:
         self._databases = databases
         self._catalogue = catalogue
         self._maker = maker
@@ -163,11 +186,17 @@ class Submission:
         if scope is not None and not principal.allows(scope):
             raise Forbidden(f"The task '{entry.name}' needs the scope '{scope}'.")
         run = self._maker.make(
-            entry, request, created_by=principal.id, tenant=principal.tenant, trace_id=trace.trace_id
+            entry,
+            request,
+            created_by=principal.id,
+            tenant=principal.tenant,
+            trace_id=trace.trace_id,
         )
         async with self._databases.begin(APPLICATION_BIND) as connection:
             if idempotency_key is not None:
-                earlier = await self._claim_key(connection, idempotency_key, endpoint, principal, request, run)
+                earlier = await self._claim_key(
+                    connection, idempotency_key, endpoint, principal, request, run
+                )
                 if earlier is not None:
                     return _submitted(earlier, replayed=True)
                 run.row["idempotency_key"] = idempotency_key
@@ -199,7 +228,9 @@ class Submission:
             "run_id": run.id,
             "expires_at": db_now_plus(self._keep_keys_seconds),
         }
-        dialect = postgresql if self._databases.dialect(APPLICATION_BIND) == "postgresql" else sqlite
+        dialect = (
+            postgresql if self._databases.dialect(APPLICATION_BIND) == "postgresql" else sqlite
+        )
         claim = dialect.insert(IdempotencyRecord).values(values)
         claim = claim.on_conflict_do_update(
             index_elements=["caller", "endpoint", "key"],
@@ -212,12 +243,20 @@ class Submission:
         earlier = (await connection.execute(select(*_RECORD).where(*this_key))).one()
         if earlier.fingerprint != fingerprint:
             raise IdempotencyKeyReused(
-                "This idempotency key was used before with another body.", hint="Take a new key for a new request."
+                "This idempotency key was used before with another body.",
+                hint="Take a new key for a new request.",
             )
         return (await connection.execute(select(*_ANSWER).where(_RUNS.id == earlier.run_id))).one()
 
 
-_ANSWER = (_RUNS.id, _RUNS.task, _RUNS.status, _RUNS.created_at, _RUNS.scheduled_for, db_now().label("now"))
+_ANSWER = (
+    _RUNS.id,
+    _RUNS.task,
+    _RUNS.status,
+    _RUNS.created_at,
+    _RUNS.scheduled_for,
+    db_now().label("now"),
+)
 
 
 async def insert_run(connection: AsyncConnection, run: NewRun, *, actor: str) -> Row[Any]:
@@ -254,7 +293,9 @@ def first_event(run: NewRun, actor: str) -> dict[str, Any]:
 def check_idempotency_key(key: str) -> None:
     """Raise InvalidIdempotencyKey unless the key is 1 to 255 printable ASCII characters."""
     if not _KEY.fullmatch(key):
-        raise InvalidIdempotencyKey("An idempotency key is 1 to 255 printable ASCII characters without outer spaces.")
+        raise InvalidIdempotencyKey(
+            "An idempotency key is 1 to 255 printable ASCII characters without outer spaces."
+        )
 
 
 def fingerprint_of(request: RunRequest) -> str:
@@ -276,4 +317,10 @@ def _seconds_until(row: Row[Any]) -> float:
 
 
 def _submitted(row: Row[Any], *, replayed: bool) -> Submitted:
-    return Submitted(task_id=row.id, task=row.task, status=row.status, created_at=row.created_at, replayed=replayed)
+    return Submitted(
+        task_id=row.id,
+        task=row.task,
+        status=row.status,
+        created_at=row.created_at,
+        replayed=replayed,
+    )

@@ -24,7 +24,15 @@ from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
 from app.tasks.outcomes import dead_letter
 from app.tasks.services import Services
 from app.tasks.statuses import ENDED
-from app.tasks.transitions import EXPIRE, GIVE_UP, GIVE_UP_WAITING, RECOVER, Transition, apply, write
+from app.tasks.transitions import (
+    EXPIRE,
+    GIVE_UP,
+    GIVE_UP_WAITING,
+    RECOVER,
+    Transition,
+    apply,
+    write,
+)
 
 DUTY = "sweeper"
 _LEASE_SECONDS = 10.0
@@ -34,7 +42,11 @@ _RUN = TaskRun.__table__.c
 # Written out, not bound: a partial index serves only a condition that the planner can read.
 _IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")  # type: ignore[assignment] # text has no type
 _IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")  # type: ignore[assignment] # text has no type
-_LOST = {"type": "WorkerLost", "message": "The worker went silent in the middle of the attempt.", "retryable": True}
+_LOST = {
+    "type": "WorkerLost",
+    "message": "The worker went silent in the middle of the attempt.",
+    "retryable": True,
+}
 log = get_logger(__name__)
 
 
@@ -71,13 +83,18 @@ class Sweeper:
         message = {name: facts.get(name) for name in ("headers", "body", "death", "reason")}
         run_id = _id_or_none(facts.get("run_id"))
         async with self._databases.begin(APPLICATION_BIND) as connection:
-            await connection.run_sync(_archive, run_id, facts, message, self._databases.dialect(APPLICATION_BIND))
+            await connection.run_sync(
+                _archive, run_id, facts, message, self._databases.dialect(APPLICATION_BIND)
+            )
 
     async def _send_unpublished(self) -> None:
         silent = db_now_plus(-self._celery.unpublished_after_seconds)
         rows = await self._due(
             select(TaskRun.__table__, db_now().label("now")).where(
-                _RUN.published_at.is_(None), _RUN.finished_at.is_(None), _IS_WAITING, _RUN.updated_at < silent
+                _RUN.published_at.is_(None),
+                _RUN.finished_at.is_(None),
+                _IS_WAITING,
+                _RUN.updated_at < silent,
             )
         )
         await self._send(rows, "unpublished")
@@ -87,7 +104,9 @@ class Sweeper:
         old = db_now_plus(-self._celery.overdue_after_seconds)
         rows = await self._due(
             select(TaskRun.__table__, db_now().label("now")).where(
-                _IS_WAITING, _RUN.published_at < old, or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old)
+                _IS_WAITING,
+                _RUN.published_at < old,
+                or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old),
             )
         )
         if not rows:
@@ -97,7 +116,9 @@ class Sweeper:
         if lost:
             async with self._databases.begin(APPLICATION_BIND) as connection:
                 again = [row.id for row in lost]
-                statement = update(TaskRun).where(_RUN.id.in_(again), _IS_WAITING).values(published_at=None)
+                statement = (
+                    update(TaskRun).where(_RUN.id.in_(again), _IS_WAITING).values(published_at=None)
+                )
                 await connection.execute(statement)
             await self._send(lost, "overdue")
 
@@ -109,8 +130,15 @@ class Sweeper:
             log.info("messages sent again", reason=reason, count=len(confirmed))
 
     async def _take_back_lost(self) -> None:
-        for row in await self._due(select(TaskRun.__table__).where(_IS_RUNNING, _RUN.lease_expires_at < db_now())):
-            values = {"run_id": row.id, "actor": "sweeper", "error": _LOST, "detail": {"error": _LOST["type"]}}
+        for row in await self._due(
+            select(TaskRun.__table__).where(_IS_RUNNING, _RUN.lease_expires_at < db_now())
+        ):
+            values = {
+                "run_id": row.id,
+                "actor": "sweeper",
+                "error": _LOST,
+                "detail": {"error": _LOST["type"]},
+            }
             moved = await apply(self._databases, RECOVER, {**values, "delay_seconds": 0.0})
             if moved is not None:
                 await self._send_recovered(moved)
@@ -119,7 +147,9 @@ class Sweeper:
 
     async def _send_recovered(self, row: Row[Any]) -> None:
         SWEPT.labels("lost").inc()
-        log.warning("attempt lost, trying again", task_id=row.id, task=row.task, attempt=row.attempt)
+        log.warning(
+            "attempt lost, trying again", task_id=row.id, task=row.task, attempt=row.attempt
+        )
         await self._services.outbox.flush([wakeup_of(row, 0.0)])
 
     async def _give_up(self, row: Row[Any], values: dict[str, Any]) -> bool:
@@ -128,10 +158,16 @@ class Sweeper:
 
     async def _expire(self) -> None:
         statement = select(TaskRun.__table__).where(
-            _RUN.expires_at.is_not(None), _RUN.finished_at.is_(None), _IS_WAITING, _RUN.expires_at <= db_now()
+            _RUN.expires_at.is_not(None),
+            _RUN.finished_at.is_(None),
+            _IS_WAITING,
+            _RUN.expires_at <= db_now(),
         )
         for row in await self._due(statement):
-            if await apply(self._databases, EXPIRE, {"run_id": row.id, "actor": "sweeper"}) is not None:
+            if (
+                await apply(self._databases, EXPIRE, {"run_id": row.id, "actor": "sweeper"})
+                is not None
+            ):
                 SWEPT.labels("expired").inc()
 
     async def _due(self, statement: Select[Any]) -> list[Row[Any]]:
@@ -148,23 +184,42 @@ class Sweeper:
         )
         async with self._databases.begin(APPLICATION_BIND) as connection:
             await connection.execute(delete(TaskRun).where(_RUN.id.in_(runs.scalar_subquery())))
-            await connection.execute(delete(DeadLetter).where(DeadLetter.id.in_(letters.limit(_LIMIT).scalar_subquery())))
-            await connection.execute(delete(IdempotencyRecord).where(IdempotencyRecord.expires_at < db_now()))
+            await connection.execute(
+                delete(DeadLetter).where(DeadLetter.id.in_(letters.limit(_LIMIT).scalar_subquery()))
+            )
+            await connection.execute(
+                delete(IdempotencyRecord).where(IdempotencyRecord.expires_at < db_now())
+            )
 
 
 def _archive(
-    connection: Connection, run_id: str | None, facts: Mapping[str, Any], message: Mapping[str, Any], dialect: str
+    connection: Connection,
+    run_id: str | None,
+    facts: Mapping[str, Any],
+    message: Mapping[str, Any],
+    dialect: str,
 ) -> None:
     row = None
     if run_id is not None:
         row = connection.execute(select(TaskRun.__table__).where(_RUN.id == run_id)).one_or_none()
     if row is not None and row.dead_letter_id is not None:
         # The worker recorded the failure; the broker adds the history of the message.
-        connection.execute(update(DeadLetter).where(DeadLetter.run_id == row.id).values(message=dict(message)))
+        connection.execute(
+            update(DeadLetter).where(DeadLetter.run_id == row.id).values(message=dict(message))
+        )
         return
-    error = {"type": str(facts.get("reason") or "rejected"), "message": _why(facts), "retryable": False}
+    error = {
+        "type": str(facts.get("reason") or "rejected"),
+        "message": _why(facts),
+        "retryable": False,
+    }
     if row is not None:
-        values = {"run_id": row.id, "actor": "broker", "error": error, "detail": {"error": error["type"]}}
+        values = {
+            "run_id": row.id,
+            "actor": "broker",
+            "error": error,
+            "detail": {"error": error["type"]},
+        }
         _fail_for_good(connection, GIVE_UP_WAITING, row, values, dict(message))
         return
     module = postgresql if dialect == "postgresql" else sqlite
@@ -183,7 +238,11 @@ def _archive(
 
 
 def _fail_for_good(
-    connection: Connection, transition: Transition, row: Row[Any], values: dict[str, Any], message: object
+    connection: Connection,
+    transition: Transition,
+    row: Row[Any],
+    values: dict[str, Any],
+    message: object,
 ) -> bool:
     keep = row.options.get("on_failure") != "discard"
     origin = "run" if message is None else "broker"
@@ -208,7 +267,11 @@ def _why(facts: Mapping[str, Any]) -> str:
 
 
 def _seconds_until(row: Row[Any]) -> float:
-    return max(0.0, (row.scheduled_for - row.now).total_seconds()) if row.scheduled_for is not None else 0.0
+    return (
+        max(0.0, (row.scheduled_for - row.now).total_seconds())
+        if row.scheduled_for is not None
+        else 0.0
+    )
 
 
 def _id_or_none(text: object) -> str | None:
@@ -216,5 +279,3 @@ def _id_or_none(text: object) -> str | None:
         return parse_id(str(text))
     except ValueError:
         return None
-
-

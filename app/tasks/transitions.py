@@ -59,21 +59,34 @@ class Transition:
     @cached_property
     def event(self) -> Any:  # noqa: ANN401 - an INSERT without a result row
         """The INSERT of the event, for the transaction in which the update has moved the row."""
-        moved = select(RUN.id, RUN.status, RUN.attempt).where(RUN.id == bindparam("run_id", type_=IdType)).subquery()
+        moved = (
+            select(RUN.id, RUN.status, RUN.attempt)
+            .where(RUN.id == bindparam("run_id", type_=IdType))
+            .subquery()
+        )
         return insert(TaskRunEvent).from_select(_EVENT_COLUMNS, _event_of(moved))
 
     @cached_property
     def in_one_statement(self) -> Select[Any]:
         """Update and event as one statement, for PostgreSQL."""
         moved = self.update.cte("moved")
-        told = insert(TaskRunEvent).from_select(_EVENT_COLUMNS, _event_of(moved)).returning(_EVENT.id).cte("told")
+        told = (
+            insert(TaskRunEvent)
+            .from_select(_EVENT_COLUMNS, _event_of(moved))
+            .returning(_EVENT.id)
+            .cte("told")
+        )
         return select(moved).add_cte(told)
 
 
 def _event_of(moved: Any) -> Select[Any]:  # noqa: ANN401 - a subquery or a CTE
     # The status before is the last one that the events tell of: an UPDATE cannot return old values here.
     before = (
-        select(_EVENT.to_status).where(_EVENT.run_id == moved.c.id).order_by(_EVENT.id.desc()).limit(1).scalar_subquery()
+        select(_EVENT.to_status)
+        .where(_EVENT.run_id == moved.c.id)
+        .order_by(_EVENT.id.desc())
+        .limit(1)
+        .scalar_subquery()
     )
     return select(
         moved.c.id,
@@ -98,7 +111,9 @@ def _moving(name: str, statement: Update, *columns: ColumnElement[Any]) -> Trans
 
 
 _THIS_RUN = RUN.id == bindparam("run_id", type_=IdType)
-_THIS_ATTEMPT = and_(_THIS_RUN, RUN.status == Status.RUNNING, RUN.fence == bindparam("fence", type_=Integer))
+_THIS_ATTEMPT = and_(
+    _THIS_RUN, RUN.status == Status.RUNNING, RUN.fence == bindparam("fence", type_=Integer)
+)
 _NO_LEASE = {"lease_owner": None, "lease_expires_at": None}
 _ENDED = {**_NO_LEASE, "finished_at": db_now(), "updated_at": db_now()}
 _WAITS = RUN.status.in_(WAITING)
@@ -111,7 +126,9 @@ CLAIM = _moving(
         _THIS_RUN,
         or_(
             RUN.status == Status.PENDING,
-            and_(RUN.status.in_((Status.SCHEDULED, Status.RETRYING)), RUN.scheduled_for <= db_now()),
+            and_(
+                RUN.status.in_((Status.SCHEDULED, Status.RETRYING)), RUN.scheduled_for <= db_now()
+            ),
             and_(RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now()),
         ),
         RUN.attempt < RUN.max_attempts,
@@ -142,7 +159,7 @@ SUCCEED = _moving(
         result_ref=bindparam("result_ref", type_=String),
         error=null(),
         **_ENDED,
-    )
+    ),
 )
 
 FAIL = _moving(
@@ -154,10 +171,12 @@ FAIL = _moving(
         error=bindparam("error", type_=JsonType()),
         dead_letter_id=bindparam("dead_letter_id", type_=IdType),
         **_ENDED,
-    )
+    ),
 )
 
-CANCEL_RUNNING = _moving("cancel_running", update(TaskRun).where(_THIS_ATTEMPT).values(status=Status.CANCELLED, **_ENDED))
+CANCEL_RUNNING = _moving(
+    "cancel_running", update(TaskRun).where(_THIS_ATTEMPT).values(status=Status.CANCELLED, **_ENDED)
+)
 
 # The next attempt waits in the broker; until its message is confirmed the row is unpublished.
 RETRY = _moving(
@@ -171,7 +190,7 @@ RETRY = _moving(
         published_at=null(),
         updated_at=db_now(),
         **_NO_LEASE,
-    )
+    ),
 )
 
 # A worker that stops gives the run back; the attempt is not charged.
@@ -180,25 +199,30 @@ RELEASE = _moving(
     update(TaskRun)
     .where(_THIS_ATTEMPT)
     .values(
-        status=case((RUN.attempt > 1, literal(Status.RETRYING, String)), else_=literal(Status.PENDING, String)),
+        status=case(
+            (RUN.attempt > 1, literal(Status.RETRYING, String)),
+            else_=literal(Status.PENDING, String),
+        ),
         attempt=RUN.attempt - 1,
         scheduled_for=db_now(),
         published_at=null(),
         updated_at=db_now(),
         **_NO_LEASE,
-    )
+    ),
 )
 
 CANCEL_WAITING = _moving(
     "cancel_waiting",
-    update(TaskRun).where(_THIS_RUN, _WAITS).values(status=Status.CANCELLED, cancel_requested_at=db_now(), **_ENDED)
+    update(TaskRun)
+    .where(_THIS_RUN, _WAITS)
+    .values(status=Status.CANCELLED, cancel_requested_at=db_now(), **_ENDED),
 )
 
 EXPIRE = _moving(
     "expire",
     update(TaskRun)
     .where(_THIS_RUN, _WAITS, RUN.expires_at <= db_now())
-    .values(status=Status.EXPIRED, **_ENDED)
+    .values(status=Status.EXPIRED, **_ENDED),
 )
 
 # The sweeper takes a silent worker's run away; the fence rises first, so the worker can write no more.
@@ -215,19 +239,22 @@ RECOVER = _moving(
         published_at=null(),
         updated_at=db_now(),
         **_NO_LEASE,
-    )
+    ),
 )
 GIVE_UP = _moving(
     "give_up",
     update(TaskRun)
     .where(_SILENT)
     .values(
-        status=case((RUN.cancel_requested_at.is_(None), literal(Status.FAILED, String)), else_=literal(Status.CANCELLED, String)),
+        status=case(
+            (RUN.cancel_requested_at.is_(None), literal(Status.FAILED, String)),
+            else_=literal(Status.CANCELLED, String),
+        ),
         fence=RUN.fence + 1,
         error=bindparam("error", type_=JsonType()),
         dead_letter_id=bindparam("dead_letter_id", type_=IdType),
         **_ENDED,
-    )
+    ),
 )
 # The broker gave the message up before any attempt could end the run.
 GIVE_UP_WAITING = _moving(
@@ -240,7 +267,7 @@ GIVE_UP_WAITING = _moving(
         error=bindparam("error", type_=JsonType()),
         dead_letter_id=bindparam("dead_letter_id", type_=IdType),
         **_ENDED,
-    )
+    ),
 )
 
 
@@ -269,7 +296,9 @@ MARK_PUBLISHED = (
     .values(published_at=db_now(), updated_at=db_now())
 )
 
-HOLD_FOR_SWEEPER = update(TaskRun).where(_THIS_RUN, _WAITS).values(published_at=null(), updated_at=db_now())
+HOLD_FOR_SWEEPER = (
+    update(TaskRun).where(_THIS_RUN, _WAITS).values(published_at=null(), updated_at=db_now())
+)
 
 REPORT_PROGRESS = (
     update(TaskRun)
@@ -280,9 +309,10 @@ REPORT_PROGRESS = (
 REQUEST_CANCEL = (
     update(TaskRun)
     .where(_THIS_RUN, RUN.status == Status.RUNNING)
-    .values(cancel_requested_at=func.coalesce(RUN.cancel_requested_at, db_now()), updated_at=db_now())
+    .values(
+        cancel_requested_at=func.coalesce(RUN.cancel_requested_at, db_now()), updated_at=db_now()
+    )
     .returning(RUN.id)
 )
 
 SECONDS_UNTIL_DUE = select(RUN.status, RUN.scheduled_for, db_now().label("now")).where(_THIS_RUN)
-
