@@ -1,5 +1,6 @@
 """What can go wrong at the lint endpoints; each message tells what to do instead."""
 
+from app import Fatal
 from app.common.errors import (
     BadRequest,
     NotFound,
@@ -64,3 +65,25 @@ class JobNotFound(NotFound):
     def __init__(self) -> None:
         # Older clients compare this text.
         super().__init__("Job not found")
+
+
+class LintFailed(Fatal):
+    """The file or text could not be linted, and another attempt would end the same way."""
+
+
+class LintTimeout(LintFailed):
+    """The lint took longer than a file of this size may take."""
+
+
+class NotSqlText(LintFailed):
+    """The content is binary, or larger than what is linted."""
+
+
+class LintJobNotKnown(LintFailed):
+    """The parameters name a job or a file task that does not exist."""
+
+
+def lint_failure(outcome: str, message: str | None) -> LintFailed:
+    """Return the error of a run whose file ended without a result document."""
+    kinds = {"timeout": LintTimeout, "binary": NotSqlText, "too_large": NotSqlText}
+    return kinds.get(outcome, LintFailed)(message or "The file could not be linted.")

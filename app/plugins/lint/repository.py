@@ -105,14 +105,14 @@ def record_outcome(session: Session, job: LintingJob, task: LintingTask, end: Fi
 
 
 def derive_job_status(session: Session, job: LintingJob) -> None:
-    """Set the status of a locked job from its files; a message of the job itself counts as a loss."""
+    """Set a locked job's status from its files; a message on the job itself counts as a loss."""
     mine = LintingTask.job_id == job.job_id
     unfinished = select(LintingTask.id).where(mine, LintingTask.status.in_(_UNFINISHED)).limit(1)
     if session.scalar(unfinished) is not None:
         job.status = JobStatus.PROCESSING
         return
     counted = select(LintingTask.status, func.count()).where(mine).group_by(LintingTask.status)
-    counts = {status: number for status, number in session.execute(counted)}
+    counts: dict[str, int] = dict(session.execute(counted).tuples().all())
     good, bad = counts.get(FileStatus.SUCCESS, 0), counts.get(FileStatus.FAILURE, 0)
     job.status = ended_status(good, bad + bool(job.error_message))
 

@@ -1,0 +1,152 @@
+"""The tasks of the lint plugin."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from app import TaskContext, register_task
+from app.db import installed
+from app.plugins.lint.catalogue import check_dialect, check_rule
+from app.plugins.lint.errors import LintJobNotKnown, lint_failure
+from app.plugins.lint.expanding import ArchiveExpander, JobNotKnownError
+from app.plugins.lint.linting import Linter
+from app.plugins.lint.processing import FileNotKnownError, FileProcessor
+from app.plugins.lint.profiles import Profile
+from app.plugins.lint.sandbox import sandboxes
+from app.plugins.lint.schemas import ExpansionSummary, LintDocument
+from app.plugins.lint.settings import LintSettings
+from app.tasks.errors import RunCancelled
+from app.tasks.results import StoredResult
+
+# One SQL text or file does not wait behind the files of an archive.
+SINGLE_QUEUE = "lint"
+BATCH_QUEUE = "lint_batch"
+_ATTEMPTS = 5
+_PROGRESS_STEP = 50
+
+Dialect = Annotated[str, AfterValidator(check_dialect)]
+Rule = Annotated[str, AfterValidator(check_rule)]
+Rules = Annotated[list[Rule], Field(max_length=500)]
+
+
+@register_task(
+    "lint.sql",
+    queue=SINGLE_QUEUE,
+    max_attempts=3,
+    timeout_seconds=120,
+    # Nobody repairs and replays a text that somebody is waiting for; its run keeps the error.
+    on_failure="discard",
+)
+def lint_sql(
+    ctx: TaskContext,
+    sql: str,
+    dialect: Dialect | None = None,
+    rules: Rules | None = None,
+    exclude_rules: Rules | None = None,
+    file_name: Annotated[str, Field(min_length=1, max_length=255)] = "query.sql",
+) -> LintDocument:
+    """Lint one SQL text and return the violations.
+
+    The text is never rendered as a template, and directives in it cannot load code, read
+    files or lift a limit. An empty list of rules means SQLFluff's default rules.
+    """
+    settings = _settings(ctx)
+    profile = Profile(
+        dialect=dialect or settings.default_dialect,
+        rules=tuple(sorted(set(rules))) if rules else None,
+        exclude_rules=tuple(sorted(set(exclude_rules or ()))),
+    )
+    report = _linter(settings).lint_text(sql, profile, file_name=file_name)
+    if report.document is None:
+        raise lint_failure(report.outcome, report.message)
+    return LintDocument.model_validate(report.document)
+
+
+@register_task(
+    "lint.process_sql_file",
+    queue=SINGLE_QUEUE,
+    max_attempts=_ATTEMPTS,
+    timeout_seconds=180,
+    # What could not be linted is kept, with its reason, in the file's row.
+    on_failure="discard",
+)
+def process_sql_file(ctx: TaskContext, task_id: str) -> StoredResult:
+    """Lint one file of a job, store its result and update the job.
+
+    The result is the stored document. A file of which nothing could be parsed has one, too,
+    and counts as failed in its job; a file without a document fails this run.
+    """
+    processor = FileProcessor(installed(), ctx.storage, _linter(_settings(ctx)))
+    try:
+        end = processor.process(task_id)
+    except FileNotKnownError:
+        message = f"There is no file task '{task_id}'."
+        raise LintJobNotKnown(message) from None
+    except Exception as error:
+        if ctx.attempt >= _ATTEMPTS:
+            reason = type(error).__name__
+            processor.give_up(task_id, f"The file could not be linted: {reason}. Try again later.")
+        raise
+    if end.result_file_path is None:
+        raise lint_failure(end.outcome, end.error_message)
+    return StoredResult(key=end.result_file_path)
+
+
+@register_task(
+    "lint.expand_zip_and_dispatch_tasks",
+    queue=BATCH_QUEUE,
+    # Ahead of the files of earlier archives: users see what is in theirs while they wait.
+    priority=7,
+    max_attempts=_ATTEMPTS,
+    timeout_seconds=600,
+)
+def expand_zip_and_dispatch_tasks(ctx: TaskContext, job_id: str) -> ExpansionSummary:
+    """Read the ZIP archive of a job and start the lint of each SQL file in it.
+
+    A broken archive, or one without SQL files, ends the job as FAILED with a message. A
+    refused member is reported in the job while the others are linted.
+    """
+
+    def progress(current: int, total: int) -> None:
+        if current % _PROGRESS_STEP == 0:
+            ctx.raise_if_cancelled()
+            ctx.progress(current, total, "reading the archive")
+
+    expander = ArchiveExpander(installed(), ctx.storage, _settings(ctx), progress)
+    try:
+        expansion = expander.expand(job_id)
+    except JobNotKnownError:
+        message = f"There is no lint job '{job_id}'."
+        raise LintJobNotKnown(message) from None
+    except RunCancelled:
+        expander.fail(job_id, "The job was cancelled.")
+        raise
+    except Exception as error:
+        if ctx.attempt >= _ATTEMPTS:
+            reason = type(error).__name__
+            expander.fail(job_id, f"The archive could not be read: {reason}. Submit it again.")
+        raise
+    for task_id in expansion.task_ids:
+        ctx.submit(
+            "lint.process_sql_file",
+            {"task_id": task_id},
+            task_id=task_id,
+            queue=BATCH_QUEUE,
+            labels={"job_id": job_id},
+        )
+    return ExpansionSummary(
+        job_id=job_id,
+        status=expansion.status.value,
+        files=expansion.files,
+        rejected=expansion.rejected,
+        ignored=expansion.ignored,
+    )
+
+
+def _settings(ctx: TaskContext) -> LintSettings:
+    settings = ctx.plugin_settings
+    return settings if isinstance(settings, LintSettings) else LintSettings()
+
+
+def _linter(settings: LintSettings) -> Linter:
+    return Linter(settings, sandboxes(settings.sandbox_limits()).lint)
