@@ -21,7 +21,6 @@ from app.api.middleware.head import HeadMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.api.middleware.tracing import TraceMiddleware
 from app.api.mounting import allowed_methods, mount_core, mount_plugin
-from app.api.openapi import build_openapi
 from app.api.problems import problem_response
 from app.api.routes import ROOT_ROUTERS, ROUTERS
 from app.api.services import ApiServices
@@ -29,13 +28,14 @@ from app.common.errors import TaskyardError
 
 DESCRIPTION = """\
 Typed functions as tasks: run them, watch them, fetch their results.
-Errors are `application/problem+json` (RFC 9457) with a stable `code`; `GET /api/v1/errors` lists the codes.
+Errors are `application/problem+json` (RFC 9457) with a stable `code`;
+`GET /api/v1/errors` lists the codes.
 """
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the application on services that are open, or that `lifespan` opens and closes.
+    """Return the application; it closes the services at its end, unless `lifespan` does more.
 
     Raises PluginLoadError when a plugin's routes cannot be mounted.
     """
@@ -44,8 +44,8 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
         version=version("taskyard"),
         description=DESCRIPTION,
         root_path=services.core.settings.server.root_path,
-        lifespan=lifespan or _nothing_to_open,
-        # The document, its page and redirects are our own: no CDN, no answer made from the Host header.
+        lifespan=lifespan or _close_services,
+        # The document and its page are our own: no CDN. No redirect is made from the Host header.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -78,8 +78,11 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
 
 
 @asynccontextmanager
-async def _nothing_to_open(_app: FastAPI) -> AsyncIterator[None]:
+async def _close_services(app: FastAPI) -> AsyncIterator[None]:
     yield
+    services = app.state.services
+    assert isinstance(services, ApiServices)  # noqa: S101 - `create_app` has put them there
+    await services.core.close()
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:

@@ -4,25 +4,28 @@ from fastapi import Request
 
 from app.api.facts import facts_of
 from app.api.services import ApiServices, services_of
+from app.auth.errors import InvalidToken
 from app.auth.principal import Principal
 from app.common.errors import Unauthorized
 from app.common.logging import get_logger
 
 _PRINCIPAL = "taskyard.principal"
-_REQUIRED = "A valid access token is required."
-_HINT = "Send it as 'Authorization: Bearer <token>'; POST /api/v1/auth/token gives one."
+_HINT = "Send 'Authorization: Bearer <token>'; POST /api/v1/auth/token gives a token."
 
 log = get_logger(__name__)
 
 
 async def authenticate(request: Request) -> Principal:
-    """Return the caller; Unauthorized has the same body for every fault, the log has the reason."""
+    """Return the caller; raises Unauthorized without a token.
+
+    InvalidToken has the same body for every fault of a token; the log has the reason.
+    """
     services = services_of(request)
-    token = _bearer_token(request)
     try:
-        principal = await _principal_of(services, token)
-    except Unauthorized as error:
-        raise _refusal(error.detail, invalid=True) from error
+        principal = await _principal_of(services, _bearer_token(request))
+    except InvalidToken as error:
+        log.info("auth.refused", reason=error.reason)
+        raise
     request.scope[_PRINCIPAL] = principal
     facts_of(request.scope).user = principal.name
     return principal
@@ -32,7 +35,7 @@ def principal_of(request: Request) -> Principal:
     """Return the caller that the door has let in; Unauthorized on a public route."""
     principal = request.scope.get(_PRINCIPAL)
     if not isinstance(principal, Principal):
-        raise _refusal("the route is public")
+        raise _no_token()
     return principal
 
 
@@ -43,15 +46,14 @@ async def _principal_of(services: ApiServices, token: str) -> Principal:
 def _bearer_token(request: Request) -> str:
     values = request.headers.getlist("authorization")
     if not values:
-        raise _refusal("no Authorization header")
+        raise _no_token()
     scheme, _, token = values[0].partition(" ")
-    if len(values) > 1 or scheme.lower() != "bearer" or not token or token != token.strip():
-        raise _refusal("not one bearer token", invalid=True)
+    if len(values) > 1 or scheme.lower() != "bearer" or not token:
+        raise InvalidToken("not one bearer token")
     return token
 
 
-def _refusal(reason: str, *, invalid: bool = False) -> Unauthorized:
-    log.info("auth.refused", reason=reason)
+def _no_token() -> Unauthorized:
     # RFC 6750, section 3.1: a request without any credentials gets no error code.
-    challenge = 'Bearer realm="taskyard"' + (', error="invalid_token"' if invalid else "")
-    return Unauthorized(_REQUIRED, hint=_HINT, headers={"WWW-Authenticate": challenge})
+    challenge = {"WWW-Authenticate": 'Bearer realm="taskyard"'}
+    return Unauthorized("An access token is required.", hint=_HINT, headers=challenge)

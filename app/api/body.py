@@ -24,11 +24,11 @@ MULTIPART = "multipart/form-data"
 class CheckedRequest(Request):
     """A request whose body was read already; its JSON is the value that the strict parser gave."""
 
-    def __init__(self, request: Request, raw: bytes, value: Any = None) -> None:  # noqa: ANN401 - JSON is any value
+    def __init__(self, request: Request, raw: bytes, value: Any = None) -> None:
         super().__init__(request.scope, _replay(raw, request.receive))
         self._value = value
 
-    async def json(self) -> Any:  # noqa: ANN401 - JSON is any value
+    async def json(self) -> Any:
         """Return the strictly parsed body."""
         return self._value
 
@@ -50,7 +50,7 @@ async def read_form(request: Request, limit: int) -> Request:
 
 
 def watch_upload(request: Request, limit: int) -> Request:
-    """Return the request with a body that is read piece by piece, up to the limit and in bounded time."""
+    """Return the request with a body that is read piece by piece: bounded in size and time."""
     _check_type(request.headers, MULTIPART)
     _check_length(request.headers, limit)
     return Request(request.scope, _bounded(request.receive, limit, UPLOAD_SECONDS))

@@ -1,4 +1,7 @@
-"""What a route may ask for: the caller with the scopes it needs, and the services."""
+"""What a route may ask for: the caller with the scopes it needs, and the services.
+
+All of them are coroutines, because FastAPI runs a plain function in a thread.
+"""
 
 from typing import Annotated
 
@@ -14,12 +17,12 @@ from app.tasks.services import Services
 
 
 class Requires:
-    """A dependency that returns the caller when it holds every scope; Forbidden names the first that is missing."""
+    """A dependency that returns the caller; Forbidden names the first scope that is missing."""
 
     def __init__(self, *scopes: str) -> None:
         self.scopes = scopes
 
-    def __call__(self, request: Request) -> Principal:
+    async def __call__(self, request: Request) -> Principal:
         """Return the caller."""
         principal = principal_of(request)
         for scope in self.scopes:
@@ -27,7 +30,7 @@ class Requires:
                 challenge = f'Bearer realm="taskyard", error="insufficient_scope", scope="{scope}"'
                 raise Forbidden(
                     f"This needs the scope '{scope}'.",
-                    hint="Ask an administrator for a role that has it, or ask for the scope with the token.",
+                    hint="Ask an administrator for a role that has it.",
                     headers={"WWW-Authenticate": challenge},
                 )
         return principal
@@ -38,23 +41,23 @@ def requires(*scopes: str) -> Requires:
     return Requires(*scopes)
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """Return the services of the core."""
     return services_of(request).core
 
 
-def get_identity(request: Request) -> Identity:
+async def get_identity(request: Request) -> Identity:
     """Return the service that knows users, clients and their tokens."""
     return services_of(request).identity
 
 
-def get_token_service(request: Request) -> TokenService:
+async def get_token_service(request: Request) -> TokenService:
     """Return what signs and verifies access tokens."""
     return services_of(request).tokens
 
 
 CoreServices = Annotated[Services, Depends(get_services)]
-Caller = Annotated[Principal, Depends(principal_of)]
+Caller = Annotated[Principal, Depends(requires())]
 Reader = Annotated[Principal, Depends(requires("tasks:read"))]
 Runner = Annotated[Principal, Depends(requires("tasks:run"))]
 Manager = Annotated[Principal, Depends(requires("tasks:manage"))]

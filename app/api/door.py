@@ -93,7 +93,7 @@ class PublicRoute(DoorRoute):
 
 
 async def _read_body(route: DoorRoute, request: Request, limits: LimitsSettings) -> Request:
-    """Return the request with its body checked; the route's own size limit wins over the settings'."""
+    """Return the request with its body checked; a route's own size limit wins over the settings."""
     info = route.body_field.field_info if route.body_field else None
     if isinstance(info, params.File):
         largest = limits.max_upload_mb * 2**20 + _MULTIPART_OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""Errors that only HTTP knows: framing, headers, methods. The rest of the tree is in `app.common.errors`."""
+"""Errors that only HTTP knows; the rest of the tree is in `app.common.errors`."""
 
 from app.common.errors import BadRequest, TaskyardError
 

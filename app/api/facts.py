@@ -1,4 +1,4 @@
-"""What is learned about a request on its way in, for the log line and the metrics on its way out."""
+"""What is learned about a request on its way in, for log and metrics on its way out."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _KEY = "taskyard.facts"
 
 @dataclass(slots=True)
 class RequestFacts:
-    """The route's full template (a constant for unknown paths, so that labels stay a closed set) and the caller."""
+    """The route's full template and the caller; unknown paths share one label."""
 
     route: str = UNMATCHED
     user: str | None = None

@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
-
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -62,7 +61,7 @@ def mount_plugin(app: FastAPI, plugin: LoadedPlugin) -> None:
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> set[str]:
-    """Return the methods of every route that has the path; Starlette names those of the first one only."""
+    """Return the methods of every route that has the path; Starlette names the first one's only."""
     methods: set[str] = set()
     for route in app.router.routes:
         if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE:
@@ -125,7 +124,7 @@ def _router(module: ModuleType, plugin: LoadedPlugin, name: str) -> APIRouter:
     router = getattr(module, name, None)
     if not isinstance(router, APIRouter):
         raise PluginLoadError(
-            f"The plugin '{plugin.name}': {module.__name__} does not define '{name}' as an APIRouter.",
+            f"The plugin '{plugin.name}': '{name}' in {module.__name__} is not an APIRouter.",
             hint=f"Add: {name} = APIRouter()",
         )
     return router

@@ -9,7 +9,7 @@ _WRONG_PATH = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirect
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether the exception says that a database, a disk or another service does not answer."""
+    """Return whether the exception says that a database, a disk or a service does not answer."""
     if isinstance(error, exc.DBAPIError):
         return error.connection_invalidated or isinstance(
             error, exc.OperationalError | exc.InterfaceError

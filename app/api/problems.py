@@ -76,10 +76,11 @@ class Problem(BaseModel):
     trace_id: str | None = Field(description="Leads to the lines of this request in the log.")
     errors: list[ProblemField] | None = None
     hint: str | None = None
+    error: str | None = Field(None, description="RFC 6749's code, on the token endpoint.")
 
 
 def as_taskyard_error(error: Exception) -> errors.TaskyardError | None:
-    """Return the error of our own tree that stands for the exception, None for an unexpected one."""
+    """Return the error of our own tree for the exception, None for an unexpected one."""
     if isinstance(error, errors.TaskyardError):
         return error
     if isinstance(error, RequestValidationError):
@@ -92,7 +93,7 @@ def as_taskyard_error(error: Exception) -> errors.TaskyardError | None:
 
 
 def problem_response(error: Exception) -> Response:
-    """Return the answer for any exception; for an unexpected one it says nothing but the trace id."""
+    """Return the answer for any exception; for an unexpected one it tells the trace id only."""
     if isinstance(error, HTTPException):
         return _http_problem(error)
     known = as_taskyard_error(error) or errors.TaskyardError(
@@ -108,6 +109,7 @@ def problem_response(error: Exception) -> Response:
             trace_id=current_trace_id(),
             errors=[_field(one) for one in known.errors[:MAX_ERRORS]] or None,
             hint=known.hint,
+            error=getattr(known, "error", None),
         ),
         known.headers,
     )

@@ -21,7 +21,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def accepts_query_prefix(prefix: str) -> Callable[[Endpoint], Endpoint]:
-    """Let a route take query parameters of any name that starts with the prefix, like ``label.``."""
+    """Let a route take query parameters of any name with the prefix, like ``label.``."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _PREFIXES, (*getattr(endpoint, _PREFIXES, ()), prefix))
@@ -43,12 +43,10 @@ class QueryRules:
         """Return the rules that follow from a route's signature and those of its dependencies."""
         fields = dict(_query_fields(dependant))
         repeatable = frozenset(name for name, annotation in fields.items() if _is_list(annotation))
-        return cls(
-            frozenset(fields) - repeatable, repeatable, getattr(dependant.call, _PREFIXES, ())
-        )
+        return cls(frozenset(fields) - repeatable, repeatable, tuple(_prefixes(dependant)))
 
     def check(self, query: QueryParams) -> None:
-        """Raise ValidationFailed with one entry per parameter that is unknown, repeated or not text."""
+        """Raise ValidationFailed with one entry per unknown, repeated or unreadable parameter."""
         seen: set[str] = set()
         faults = []
         for name, value in query.multi_items():
@@ -101,6 +99,12 @@ def _query_fields(dependant: Dependant) -> Iterator[tuple[str, object]]:
             yield field.alias, annotation
     for dependency in dependant.dependencies:
         yield from _query_fields(dependency)
+
+
+def _prefixes(dependant: Dependant) -> Iterator[str]:
+    yield from getattr(dependant.call, _PREFIXES, ())
+    for dependency in dependant.dependencies:
+        yield from _prefixes(dependency)
 
 
 def _model_fields(fields: dict[str, FieldInfo]) -> Iterator[tuple[str, object]]:

@@ -1,53 +1,203 @@
 """The bodies of the task routes, with the exact fields that clients rely on."""
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.common.clock import rfc3339
+from app.api.moments import Moment
+from app.tasks.catalogue import CatalogueEntry
+from app.tasks.requests import MAX_LABELS, LabelKey, LabelValue, RunOptions
+from app.tasks.statuses import Status
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-
-
-def _read_moment(value: object) -> object:
-    if isinstance(value, datetime):
-        return value
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        message = "Input should be an RFC 3339 date and time with a zone, like 2026-01-31T12:00:00Z"
-        raise ValueError(message)
-    return datetime.fromisoformat(value)
-
-
-def _to_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        message = "Input should lie between the years 1 and 9999 in UTC"
-        raise ValueError(message) from None
-
-
-# In: RFC 3339 with a zone, and nothing else that Python would read as a date. Out: UTC with a Z.
-Moment = Annotated[
-    AwareDatetime,
-    BeforeValidator(_read_moment),
-    AfterValidator(_to_utc),
-    PlainSerializer(rfc3339, when_used="json-unless-none"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
+TaskName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class StrictBody(BaseModel):
     """A request body: no unknown field, no text for a number, no number for a boolean."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RunOptionsBody(RunOptions):
+    """Options of one run; what is absent comes from the task."""
+
+    run_at: Moment | None = None
+    expires_at: Moment | None = None
+
+
+class RunTaskBody(StrictBody):
+    """A run that is asked for."""
+
+    task: TaskName
+    params: dict[str, Any] = {}
+    options: RunOptionsBody = RunOptionsBody()
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
+
+
+class RegisterTaskBody(StrictBody):
+    """A derived task: a base task with presets."""
+
+    name: Annotated[str, Field(max_length=200, pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)+$")]
+    base_task: TaskName
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    params: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+
+class RetryPolicy(BaseModel):
+    """How often and after what waits an attempt is repeated."""
+
+    max_attempts: int
+    backoff_seconds: float
+    backoff_max_seconds: float
+    jitter: float
+
+
+class RegisteredTask(BaseModel):
+    """A task that can be run; the schemas are JSON Schema 2020-12."""
+
+    name: str
+    description: str
+    plugin: str
+    kind: Literal["code", "derived"]
+    base_task: str | None
+    version: str
+    queue: str
+    params_schema: dict[str, Any]
+    result_schema: dict[str, Any]
+    retry: RetryPolicy
+    timeout_seconds: float
+    required_scope: str | None
+    deprecated: bool
+
+    @classmethod
+    def of(cls, entry: CatalogueEntry) -> "RegisteredTask":
+        """Return the catalogue's entry as clients see it."""
+        options = entry.options
+        return cls(
+            name=entry.name,
+            description=entry.description,
+            plugin=entry.spec.plugin,
+            kind="code" if entry.base_task is None else "derived",
+            base_task=entry.base_task,
+            version=options.version,
+            queue=options.queue,
+            params_schema=entry.params_schema,
+            result_schema=entry.spec.signature.result_schema,
+            retry=RetryPolicy(
+                max_attempts=options.max_attempts,
+                backoff_seconds=options.backoff_seconds,
+                backoff_max_seconds=options.backoff_max_seconds,
+                jitter=options.jitter,
+            ),
+            timeout_seconds=options.timeout_seconds,
+            required_scope=options.required_scope,
+            deprecated=options.deprecated,
+        )
+
+
+class RegisteredTaskList(BaseModel):
+    """All tasks by name."""
+
+    items: list[RegisteredTask]
+    next_cursor: str | None = None
+
+
+class AcceptedRun(BaseModel):
+    """A run that is durable; `links` are paths on this server."""
+
+    task_id: str
+    task: str
+    status: Status
+    created_at: Moment
+    links: dict[str, str]
+
+
+class RunError(BaseModel):
+    """Why an attempt failed."""
+
+    type: str
+    message: str
+    retryable: bool
+
+
+class RunProgress(BaseModel):
+    """How far the run says it is."""
+
+    current: float
+    total: float | None
+    message: str | None
+
+
+class Run(BaseModel):
+    """One run of a task."""
+
+    task_id: str
+    task: str
+    status: Status
+    params: dict[str, Any]
+    result: Any
+    error: RunError | None
+    attempt: int
+    max_attempts: int
+    priority: int
+    queue: str
+    progress: RunProgress | None
+    labels: dict[str, str]
+    created_by: str
+    parent_id: str | None
+    batch_id: str | None
+    replay_of: str | None
+    trace_id: str
+    created_at: Moment
+    scheduled_for: Moment | None
+    started_at: Moment | None
+    finished_at: Moment | None
+    updated_at: Moment
+    dead_letter_id: str | None
+    links: dict[str, str]
+
+
+class RunList(BaseModel):
+    """Runs, newest first; secret-looking parameters are masked here."""
+
+    items: list[Run]
+    next_cursor: str | None
+
+
+class RunEvent(BaseModel):
+    """One transition of a run."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    at: Moment
+    from_status: Status | None = Field(serialization_alias="from")
+    to_status: Status = Field(serialization_alias="to")
+    attempt: int
+    actor: str
+    worker: str | None
+    detail: dict[str, Any] | None
+
+
+class RunEventList(BaseModel):
+    """The history of a run, oldest first."""
+
+    items: list[RunEvent]
+    next_cursor: str | None = None
+
+
+class RunLogLine(BaseModel):
+    """A line that a task wrote through its context."""
+
+    at: Moment
+    attempt: int
+    level: str
+    message: str
+    fields: dict[str, Any] | None
+
+
+class RunLogList(BaseModel):
+    """The lines of a run, oldest first."""
+
+    items: list[RunLogLine]
+    next_cursor: str | None = None

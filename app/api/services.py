@@ -1,6 +1,6 @@
 """What the application is built on; `app.main` puts it together and hands it to `create_app`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 

@@ -10,7 +10,7 @@ log = get_logger(__name__)
 
 
 class FailureMiddleware:
-    """Answers every exception that no handler took; Starlette's own net would answer in plain text."""
+    """Answers every exception that no handler took; Starlette's own net answers in plain text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -41,6 +41,6 @@ class FailureMiddleware:
 def _report(error: Exception) -> None:
     known = as_taskyard_error(error)
     if known is None:
-        log.exception("http.unexpected_error", exc_info=error)
+        log.error("http.unexpected_error", exc_info=error)
     elif known.status >= 500:
         log.warning("http.service_unavailable", error=type(error).__name__, reason=str(error)[:500])

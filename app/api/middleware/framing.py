@@ -47,7 +47,8 @@ def _check_sizes(scope: Scope) -> None:
         or max(sizes, default=0) > MAX_FIELD_BYTES
     ):
         raise HeadersTooLarge(
-            f"At most {MAX_FIELDS} header fields of {MAX_FIELD_BYTES} bytes, {MAX_HEADER_BYTES} bytes together.",
+            f"At most {MAX_FIELDS} header fields of {MAX_FIELD_BYTES} bytes are read, "
+            f"{MAX_HEADER_BYTES} bytes together.",
             headers={"Connection": "close"},
         )
 

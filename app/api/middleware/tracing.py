@@ -12,7 +12,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 class TraceMiddleware:
-    """Binds trace and request id for the log lines of a request and answers with ``X-Request-ID``."""
+    """Binds trace and request id for a request's log lines; answers with ``X-Request-ID``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

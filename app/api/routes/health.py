@@ -1,4 +1,4 @@
-"""Health for people and dashboards (`/health`), for a load balancer (`/readyz`), for a supervisor (`/livez`)."""
+"""Health: `/health` for people, `/readyz` for a load balancer, `/livez` for a supervisor."""
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ class Probe(BaseModel):
 )
 @public
 async def get_health(request: Request, response: Response) -> HealthReport:
-    """Return whether each service behind the API answers, and how fast; 503 when a required one does not."""
+    """Return whether each service answers, and how fast; 503 when a required one does not."""
     report = await _monitor(request).report()
     response.status_code = 200 if report.is_ready else 503
     return report

@@ -29,7 +29,7 @@ async def get_metrics(request: Request, services: CoreServices) -> Response:
     """
     if not _is_local(request):
         await authenticate(request)
-        requires(SCOPE)(request)
+        await requires(SCOPE)(request)
     for bind in services.databases.binds:
         DB_POOL_IN_USE.labels(bind).set(services.databases.pool_in_use(bind))
     return Response(generate_latest(_registry()), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,23 @@
+"""Links are paths, never made from the Host header, which the caller chooses."""
+
+from fastapi import Request
+
+from app.api.mounting import API_PREFIX
+
+
+def path_to(request: Request, place: str) -> str:
+    """Return the path of a resource below the API's prefix, as seen through a proxy's root path."""
+    root: str = request.scope.get("root_path", "")
+    return f"{root}{API_PREFIX}/{place}"
+
+
+def run_links(request: Request, task_id: str) -> dict[str, str]:
+    """Return the paths of a run and of what belongs to it."""
+    own = path_to(request, f"tasks/{task_id}")
+    return {
+        "self": own,
+        "result": f"{own}/result",
+        "events": f"{own}/events",
+        "logs": f"{own}/logs",
+        "cancel": f"{own}/cancel",
+    }

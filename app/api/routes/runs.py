@@ -1,0 +1,154 @@
+"""Running tasks and looking at the runs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from starlette.responses import StreamingResponse
+
+from app.api.cursors import open_cursor, seal_cursor
+from app.api.dependencies import CoreServices, Manager, Reader, Runner
+from app.api.faults import in_body
+from app.api.links import run_links
+from app.api.request_headers import IdempotencyKey, WaitSeconds
+from app.api.run_filters import Filters, Limit
+from app.api.run_views import event_view, log_view, run_view
+from app.api.schemas import AcceptedRun, Run, RunEventList, RunList, RunLogList, RunTaskBody
+from app.api.waiting import wait_for_end
+from app.common.redaction import redact
+from app.common.strict_json import dump_bytes
+from app.common.tracing import current_trace, new_trace
+from app.storage import StorageReader
+from app.tasks.errors import TaskNotFinished
+from app.tasks.requests import RunRequest
+from app.tasks.statuses import ENDED, Status
+
+router = APIRouter(prefix="/tasks", tags=["runs"])
+
+TaskId = Annotated[str, Path(description="The run's id.")]
+_RETRY_AFTER_SECONDS = "1"
+
+
+@router.post(
+    "/run",
+    status_code=202,
+    response_model=AcceptedRun,
+    responses={200: {"model": Run, "description": "The run ended within `Prefer: wait=N`"}},
+)
+async def run_task(
+    body: RunTaskBody,
+    services: CoreServices,
+    caller: Runner,
+    key: IdempotencyKey,
+    wait_seconds: WaitSeconds,
+    request: Request,
+    response: Response,
+) -> Any:
+    """Accept a run; when this answers 202 the run is durable.
+
+    With `Prefer: wait=N` (at most 30 seconds) the answer is the whole run, if it ends in time.
+    """
+    with in_body():
+        accepted = await services.submission.submit(
+            RunRequest(
+                task=body.task, params=body.params, options=body.options, labels=body.labels
+            ),
+            principal=caller,
+            trace=current_trace() or new_trace(),
+            idempotency_key=key,
+        )
+    links = run_links(request, accepted.task_id)
+    response.headers["Location"] = links["self"]
+    if accepted.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    if wait_seconds:
+        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
+        run = await wait_for_end(services.runs, accepted.task_id, caller, wait_seconds, request)
+        if run.status in ENDED:
+            response.status_code = 200
+            return run_view(run, request)
+    response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    return AcceptedRun(
+        task_id=accepted.task_id,
+        task=accepted.task,
+        status=Status(accepted.status),
+        created_at=accepted.created_at,
+        links=links,
+    )
+
+
+@router.get("")
+async def list_runs(
+    services: CoreServices,
+    caller: Reader,
+    filters: Filters,
+    request: Request,
+    limit: Limit = 50,
+    cursor: str | None = None,
+) -> RunList:
+    """Return runs, newest first. `label.key=value` filters by a label."""
+    scope = (caller.tenant, filters)
+    page = await services.runs.list(filters, limit, open_cursor(cursor, scope), caller)
+    items = [run_view(row, request) for row in page.items]
+    for item in items:
+        # A list is looked at over shoulders; the single run shows its parameters as they came.
+        item.params = redact(item.params)
+    return RunList(items=items, next_cursor=seal_cursor(page.next_cursor, scope))
+
+
+@router.get("/{task_id}")
+async def get_run(task_id: TaskId, services: CoreServices, caller: Reader, request: Request) -> Run:
+    """Return one run."""
+    return run_view(await services.runs.get(task_id, caller), request)
+
+
+@router.get(
+    "/{task_id}/result",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The result document",
+            "content": {"application/json": {"schema": {}}},
+        },
+        409: {"description": "The run has no result: it has not ended, or it did not succeed"},
+    },
+)
+async def get_task_result(task_id: TaskId, services: CoreServices, caller: Reader) -> Response:
+    """Return the result document of a run that succeeded."""
+    run = await services.runs.get(task_id, caller)
+    if run.status != Status.SUCCEEDED:
+        raise TaskNotFinished(f"The run is {run.status}; only a succeeded run has a result.")
+    if run.result_ref is None:
+        return Response(dump_bytes(run.result), media_type="application/json")
+    return _stream(await services.storage.open_reader(run.result_ref))
+
+
+@router.get("/{task_id}/events")
+async def list_run_events(task_id: TaskId, services: CoreServices, caller: Reader) -> RunEventList:
+    """Return each transition of a run, oldest first."""
+    rows = await services.runs.events(task_id, caller)
+    return RunEventList(items=[event_view(row) for row in rows])
+
+
+@router.get("/{task_id}/logs")
+async def list_run_logs(task_id: TaskId, services: CoreServices, caller: Reader) -> RunLogList:
+    """Return the lines that the task wrote through its context, oldest first."""
+    rows = await services.runs.logs(task_id, caller)
+    return RunLogList(items=[log_view(row) for row in rows])
+
+
+@router.post("/{task_id}/cancel", status_code=202)
+async def cancel_run(
+    task_id: TaskId, services: CoreServices, caller: Manager, request: Request
+) -> Run:
+    """Cancel a run that waits, or ask a running one to stop; 409 when it has ended."""
+    return run_view(await services.runs.cancel(task_id, caller), request)
+
+
+def _stream(reader: StorageReader) -> Response:
+    async def chunks() -> Any:
+        async with reader:
+            async for chunk in reader:
+                yield chunk
+
+    headers = {"Content-Length": str(reader.size)}
+    return StreamingResponse(chunks(), media_type="application/json", headers=headers)
