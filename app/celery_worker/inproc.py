@@ -100,6 +100,7 @@ class Channel(virtual.Channel):
             "basic_nack": set(),
         }
         self._published: int | None = None
+        self._urgency: dict[str, int] = {}
 
     def confirm_select(self) -> None:
         self._published = 0
@@ -188,13 +189,17 @@ class Channel(virtual.Channel):
             self.qos.deliver(tag, queue, raw)
         return queue.name, raw
 
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        super().basic_consume(queue, *args, **kwargs)
+        self._urgency[queue] = (kwargs.get("arguments") or {}).get("x-priority", 0)
+
     def next_delivery(self) -> tuple[str, Raw] | None:
         """Return the next message for this channel's consumers within its prefetch, or None."""
         if not self._active_queues or not self.qos.can_consume():
             return None
-        taken = self.take(self._active_queues)
+        taken = self.take(sorted(self._active_queues, key=lambda name: -self._urgency.get(name, 0)))
         if taken is not None:
-            # The queue that gave goes to the end, so that a busy one cannot starve the others.
+            # The queue that gave goes to the end, so that a busy one cannot starve its equals.
             self._active_queues.remove(taken[0])
             self._active_queues.append(taken[0])
         return taken

@@ -13,22 +13,29 @@ BODY: Final = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "c
 CONTENT_TYPE: Final = "application/json"
 CONTENT_ENCODING: Final = "utf-8"
 
-# After its soft limit a run has this long to end by itself; then its process is killed.
-HARD_LIMIT_GRACE_SECONDS: Final = 5.0
+# An `async def` task is cancelled at its time-out by the executor. The pool's signal comes a
+# moment later, for `def` tasks, so that the two do not cross.
+_SOFT_LIMIT_SLACK_SECONDS: Final = 0.5
 
-_ERROR_TEXT_LIMIT: Final = 4000
+# After its soft limit a run has this long to end by itself; then its process is killed.
+HARD_LIMIT_GRACE_SECONDS: Final = 10.0
+
+_LONGEST_ERROR_TEXT: Final = 4000
 
 
 def headers_of(wakeup: Wakeup) -> dict[str, object]:
     """Return the headers of a wake-up; `timelimit` is Celery's [hard, soft] in seconds."""
-    soft = wakeup.timeout_seconds
+    hard = soft = None
+    if wakeup.timeout_seconds is not None:
+        soft = wakeup.timeout_seconds + _SOFT_LIMIT_SLACK_SECONDS
+        hard = soft + HARD_LIMIT_GRACE_SECONDS
     headers: dict[str, object] = {
         "lang": "py",
         "task": wakeup.function,
         "id": wakeup.run_id,
         "root_id": wakeup.run_id,
         "ignore_result": True,
-        "timelimit": [None if soft is None else soft + HARD_LIMIT_GRACE_SECONDS, soft],
+        "timelimit": [hard, soft],
     }
     if wakeup.traceparent is not None:
         headers["traceparent"] = wakeup.traceparent
@@ -36,6 +43,5 @@ def headers_of(wakeup: Wakeup) -> dict[str, object]:
 
 
 def dead_letter_headers(wakeup: Wakeup, error: Mapping[str, str]) -> dict[str, object]:
-    """Return the headers of a dead letter: the wake-up's own and one `x-error-…` per entry."""
-    described = {f"x-error-{name}": text[:_ERROR_TEXT_LIMIT] for name, text in error.items()}
-    return {**headers_of(wakeup), **described}
+    """Return the headers of a dead letter: the wake-up's own and those that tell its error."""
+    return {**headers_of(wakeup), **{name: text[:_LONGEST_ERROR_TEXT] for name, text in error.items()}}

@@ -86,6 +86,14 @@ class Topology:
             return f"{name}.high"
         return f"{name}.low" if priority <= LOW_PRIORITY else name
 
+    def read_queue(self, broker_queue: str) -> tuple[str, int]:
+        """Return the class of a work queue and a priority that leads to it again."""
+        name = broker_queue.removeprefix(self.queue_prefix)
+        for suffix, priority in ((".high", HIGH_PRIORITY), (".low", LOW_PRIORITY)):
+            if name.endswith(suffix):
+                return name.removesuffix(suffix), priority
+        return name, (HIGH_PRIORITY + LOW_PRIORITY) // 2
+
     def work_queue_names(self, queue_class: str) -> tuple[str, str, str]:
         """Return the three queues of a class, the most urgent first."""
         name = f"{self.queue_prefix}{queue_class}"

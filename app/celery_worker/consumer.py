@@ -1,0 +1,108 @@
+"""The worker's consumer: no message, whatever its bytes, ends a worker or disappears.
+
+Stock Celery acknowledges and so loses what it cannot decode, and dies of a body that is valid
+JSON of another shape. Here everything that is not a wake-up of ours is rejected, and the broker
+takes it to the dead-letter queue.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery import Celery, bootsteps
+from celery.utils.log import get_logger as get_celery_logger
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from kombu import Connection
+
+from app.celery_worker import connections
+from app.celery_worker.inspection import BadMessage, cleaned
+from app.celery_worker.site import site_of
+from app.common.logging import get_logger
+
+_log = get_logger(__name__)
+_celery_log = get_celery_logger(__name__)
+
+_FIRST_RECONNECT_SECONDS: Final = 0.5
+_RECONNECT_STEP_SECONDS: Final = 0.5
+_LONGEST_RECONNECT_SECONDS: Final = 5.0
+
+
+class DeclareTopology(bootsteps.StartStopStep):  # type: ignore[misc]  # the stubs leave it untyped
+    """Declares our queues before the worker consumes from them; ends the start when one differs."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, c: Any) -> None:
+        site = site_of(c.app)
+        connections.declare(c.connection, site.topology, site.queue_classes)
+
+
+class RunConsumer(Consumer):  # type: ignore[misc]  # the stubs leave it untyped
+    """Celery's consumer without native delayed delivery, and with a guard before every message."""
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # as above
+        # Native delayed delivery would declare 28 queues and 29 exchanges that nothing here uses.
+        default_steps = [
+            *(step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step),
+            DeclareTopology,
+        ]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return Celery's handler behind our guard."""
+        site = site_of(self.app)
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> None:
+            try:
+                message = cleaned(message, site.task_names, self.strategies)
+            except BadMessage as refusal:
+                self.refuse(message, str(refusal))
+                return
+            try:
+                handle(message)
+            except self.connection_errors:
+                raise
+            except Exception as error:
+                # It is not the message's error alone to end a worker that runs other tasks.
+                _log.exception("message.handler_failed")
+                self.refuse(message, f"the worker could not take it: {error!r}")
+
+        return on_message
+
+    def refuse(self, message: Any, why: str) -> None:
+        """Reject a message: it goes to the dead-letter queue of the queue that it came from."""
+        info = message.delivery_info or {}
+        _log.warning("message.refused", why=why, routing_key=info.get("routing_key"))
+        if not message.acknowledged:
+            message.reject_log_error(_celery_log, self.connection_errors)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        self.refuse(message, f"it cannot be decoded: {exc!r}")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
+        self.refuse(message, "it is not a task message")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - as above
+        self.refuse(message, f"no task of this name is registered: {exc}")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - as above
+        self.refuse(message, f"it is not a valid task message: {exc!r}")
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """Connect, however long it takes; never more than five seconds after the broker is back."""
+
+        def on_error(error: BaseException, seconds: float) -> None:
+            _log.warning(
+                "broker.unreachable", broker=conn.as_uri(), error=repr(error), next_try_in_seconds=seconds
+            )
+
+        conn.ensure_connection(
+            on_error,
+            None,
+            interval_start=_FIRST_RECONNECT_SECONDS,
+            interval_step=_RECONNECT_STEP_SECONDS,
+            interval_max=_LONGEST_RECONNECT_SECONDS,
+            callback=maybe_shutdown,
+        )
+        self.first_connection_attempt = False
+        return conn

@@ -1,0 +1,115 @@
+"""What a worker takes from a message of ours, and why it refuses one.
+
+Of a message that names one of our tasks only the run's id, the time limits and the trace are
+read; its arguments, callbacks, delays and every other header are dropped, forged or not.
+"""
+
+import json
+import math
+from collections.abc import Container, Mapping
+from typing import Any, Final
+
+from app.celery_worker import messages
+from app.common.ids import parse_id
+
+_LARGEST_BODY: Final = 64 * 1024
+_LONGEST_TRACEPARENT: Final = 200
+_LONGEST_TIME_LIMIT: Final = 30 * 24 * 3600
+
+
+class BadMessage(Exception):
+    """A message that no task can be made of; the text says why."""
+
+
+def cleaned(message: Any, ours: Container[str], known: Container[str]) -> Any:
+    """Return the message, fit for Celery's handler; raise BadMessage for everything else.
+
+    A message for a plain Celery task (in `known`, not in `ours`) keeps its headers and body, but
+    has to have the shape of protocol 2.
+    """
+    headers = message.headers
+    if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
+        raise BadMessage("it has no task header")
+    name = headers["task"]
+    if name not in known:
+        raise BadMessage(f"no task is called {name[:200]!r}")
+    if not isinstance(headers.get("id"), str):
+        raise BadMessage("it has no id header")
+    _check_body(message, largest=_LARGEST_BODY if name in ours else None)
+    if name in ours:
+        message.headers = _own_headers(headers)
+        message.body = messages.BODY
+        message.content_type = messages.CONTENT_TYPE
+        message.content_encoding = messages.CONTENT_ENCODING
+        message._decoded_cache = None  # noqa: SLF001 - kombu has no other way to say that the body is new
+    return message
+
+
+def _own_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        run_id = parse_id(headers["id"])
+    except ValueError:
+        raise BadMessage("its id is not a run's id") from None
+    clean: dict[str, Any] = {
+        "lang": "py",
+        "task": headers["task"],
+        "id": run_id,
+        "root_id": run_id,
+        "ignore_result": True,
+        "retries": 0,
+        "timelimit": _time_limits(headers.get("timelimit")),
+    }
+    traceparent = headers.get("traceparent")
+    if isinstance(traceparent, str) and len(traceparent) <= _LONGEST_TRACEPARENT:
+        clean["traceparent"] = traceparent
+    return clean
+
+
+def _time_limits(value: Any) -> list[float | None]:
+    """Return [hard, soft]; a limit that is no sensible number of seconds stops the message."""
+    if value is None:
+        return [None, None]
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise BadMessage("its timelimit is not [hard, soft]")
+    return [_seconds(part) for part in value]
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadMessage("its timelimit is not a number")
+    if not math.isfinite(value) or not 0 < value <= _LONGEST_TIME_LIMIT:
+        raise BadMessage("its timelimit is out of range")
+    return float(value)
+
+
+def _check_body(message: Any, *, largest: int | None) -> None:
+    body = message.body
+    if message.content_type != messages.CONTENT_TYPE:
+        raise BadMessage(f"its content type is {str(message.content_type)[:100]!r}, not JSON")
+    if largest is not None and len(body or b"") > largest:
+        raise BadMessage(f"its body has {len(body)} bytes")
+    try:
+        text = body if isinstance(body, str) else bytes(body).decode(_charset(message.content_encoding))
+        parts = json.loads(text)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise BadMessage("its body is not JSON in UTF-8") from None
+    if not _is_call(parts):
+        raise BadMessage("its body is not [args, kwargs, embed]")
+
+
+def _charset(encoding: Any) -> str:
+    if encoding is not None and str(encoding).lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise LookupError(encoding)
+    return "utf-8"
+
+
+def _is_call(parts: Any) -> bool:
+    return (
+        isinstance(parts, list)
+        and len(parts) == 3
+        and isinstance(parts[0], list)
+        and isinstance(parts[1], dict)
+        and isinstance(parts[2], dict | None)
+    )

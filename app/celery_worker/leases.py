@@ -1,0 +1,131 @@
+"""Beating the leases of a worker's runs from its main process, so that a busy child keeps its run."""
+
+import os
+import threading
+from typing import Any, Final
+
+from celery.worker import state
+
+from app.celery_worker.site import Site
+from app.common.logging import get_logger
+from app.db import Databases
+from app.tasks.heartbeat import beat_leases
+
+_log = get_logger(__name__)
+
+# A fork waits at most this long for a beat to end: the main loop must not hang on a database.
+_FORK_PATIENCE_SECONDS: Final = 5.0
+_STOP_PATIENCE_SECONDS: Final = 2.0
+
+
+class ForkGate:
+    """Keeps the main thread from forking while another thread is in the middle of a statement.
+
+    A child that is born then could inherit a lock that nobody in it will ever release.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held_by_fork = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        self._held_by_fork = self._lock.acquire(timeout=_FORK_PATIENCE_SECONDS)
+
+    def after_fork_in_parent(self) -> None:
+        if self._held_by_fork:
+            self._held_by_fork = False
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+        self._held_by_fork = False
+
+
+GATE: Final = ForkGate()
+os.register_at_fork(
+    before=GATE.before_fork,
+    after_in_parent=GATE.after_fork_in_parent,
+    after_in_child=GATE.after_fork_in_child,
+)
+
+
+class LeaseKeeper:
+    """A thread that renews the leases of the worker's active runs and stops those that were lost."""
+
+    def __init__(self, site: Site, worker: Any) -> None:
+        self._site = site
+        self._worker = worker
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._owned: frozenset[str] = frozenset()
+        self._missed: frozenset[str] = frozenset()
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="taskyard-leases", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_STOP_PATIENCE_SECONDS)
+
+    def _run(self) -> None:
+        databases = Databases(self._site.settings.databases)
+        interval = self._site.settings.celery.heartbeat_seconds
+        try:
+            while not self._ended.wait(interval):
+                try:
+                    self.beat(databases)
+                except Exception as error:  # noqa: BLE001 - a database that is away comes back
+                    _log.warning("leases.not_renewed", error=repr(error))
+        finally:
+            databases.dispose_sync()
+
+    def beat(self, databases: Databases) -> None:
+        """Renew the leases once, and stop the runs that have been missing in two answers."""
+        requests = self._active()
+        active = {(request.id, request.worker_pid) for request in requests}
+        with GATE:
+            owned = beat_leases(
+                databases, self._worker.hostname, active, self._site.settings.celery.lease_seconds
+            )
+        # One miss is no loss: the child may have recorded the outcome and be on its way back.
+        missing = (self._owned | self._missed) & {run_id for run_id, _ in active} - owned
+        lost = missing & self._missed
+        self._missed = missing - lost
+        self._owned = owned
+        for request in requests:
+            if request.id in lost:
+                self._stop(request)
+
+    def _active(self) -> list[Any]:
+        """Return the requests of ours that a child or thread has begun."""
+        while True:
+            try:
+                requests = list(state.active_requests)
+            except RuntimeError:
+                # The main thread changed the set in the middle of the copy.
+                continue
+            names = self._site.task_names
+            return [request for request in requests if request.name in names and request.worker_pid]
+
+    def _stop(self, request: Any) -> None:
+        """End an attempt whose run belongs to somebody else now; what it would write is fenced off anyway."""
+        _log.warning("leases.lost", task_id=request.id, task=request.name, pid=request.worker_pid)
+        pool, hub = self._worker.pool, getattr(self._worker, "hub", None)
+        if hub is None or not hasattr(pool, "terminate_job") or request.worker_pid == os.getpid():
+            return
+
+        def terminate() -> None:
+            # On the main loop, where a child gets its next message only after this one's result
+            # was read: as long as the request is active, its process runs nothing else.
+            if request in state.active_requests:
+                request.terminate(pool)
+
+        hub.call_soon(terminate)

@@ -1,0 +1,109 @@
+"""Where attempts run: one event loop with its services per child process or pool thread."""
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import Final
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from app.celery_worker.publisher import BlockingPublisher
+from app.celery_worker.site import Execution, Site
+from app.common.logging import get_logger
+from app.common.tracing import bind_trace, new_trace, parse_traceparent
+from app.tasks.execution import Disposition, Executor, cancel_leftovers
+from app.tasks.services import Services
+from app.tasks.transport import Wakeup
+
+_log = get_logger(__name__)
+
+# A message whose run the database cannot be asked about comes back after this long.
+_LATER_SECONDS: Final = 5.0
+
+
+def execution_on(services: Services, worker: str) -> Execution:
+    """Return the executor of the product; the pool's soft time limit is an outcome to it."""
+    return Executor(services, worker=worker, time_limit_errors=(SoftTimeLimitExceeded,))
+
+
+class Runtime:
+    """An event loop, the services on it and the executor; opened after the fork."""
+
+    def __init__(self, site: Site, worker: str) -> None:
+        self._runner = asyncio.Runner()
+        self._services = self._runner.run(_open(site))
+        self._execution = site.execution_factory(self._services, worker)
+
+    def execute(self, wakeup: Wakeup) -> Disposition:
+        """Run one delivery; LATER when neither the database nor the broker took it."""
+        trace = parse_traceparent(wakeup.traceparent) or new_trace()
+        with bind_trace(trace, task_id=wakeup.run_id):
+            try:
+                disposition = self._execution.execute(self._runner, wakeup.run_id)
+            except SoftTimeLimitExceeded:
+                # The signal came outside the task, while its outcome was under way; what is not
+                # recorded is left to the sweeper.
+                cancel_leftovers(self._runner)
+                _log.warning("attempt.interrupted")
+                return Disposition.DONE
+            if disposition is Disposition.LATER and self._send_later(wakeup):
+                return Disposition.DONE
+            return disposition
+
+    def cancel(self) -> None:
+        """Cancel what runs on the loop; called from another thread when the worker stops."""
+        loop = self._runner.get_loop()
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+    def close(self) -> None:
+        """Let go of the services and the loop."""
+        try:
+            self._runner.run(self._services.close())
+        finally:
+            self._runner.close()
+
+    def _send_later(self, wakeup: Wakeup) -> bool:
+        later = replace(wakeup, delay_seconds=_LATER_SECONDS)
+        return bool(self._runner.run(self._services.transport.send([later])))
+
+
+class Runtimes:
+    """The runtimes of one worker process: one per thread that runs tasks, opened on first use."""
+
+    def __init__(self, site: Site, worker: str) -> None:
+        self.site = site
+        self.worker = worker
+        self._lock = threading.Lock()
+        self._by_thread: dict[int, Runtime] = {}
+
+    def current(self) -> Runtime:
+        """Return the runtime of the calling thread."""
+        thread = threading.get_ident()
+        with self._lock:
+            runtime = self._by_thread.get(thread)
+        if runtime is None:
+            runtime = Runtime(self.site, self.worker)
+            with self._lock:
+                self._by_thread[thread] = runtime
+        return runtime
+
+    def cancel(self) -> None:
+        """Cancel what runs, on every thread."""
+        with self._lock:
+            runtimes = list(self._by_thread.values())
+        for runtime in runtimes:
+            runtime.cancel()
+
+    def close(self) -> None:
+        """Close every runtime; nothing runs on them any more."""
+        with self._lock:
+            runtimes, self._by_thread = list(self._by_thread.values()), {}
+        for runtime in runtimes:
+            try:
+                runtime.close()
+            except Exception:
+                _log.exception("runtime.close_failed")
+
+
+async def _open(site: Site) -> Services:
+    return site.services_factory(BlockingPublisher(site.settings.celery))

@@ -1,0 +1,50 @@
+"""What a Celery app of ours knows besides Celery's own configuration."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from celery import Celery
+
+from app.celery_worker.topology import Topology
+from app.config.settings import Settings
+from app.tasks.execution import Disposition
+from app.tasks.services import Services
+from app.tasks.transport import Transport
+
+# Puts the services of one process or thread together around its own publisher.
+ServicesFactory = Callable[[Transport], Services]
+
+
+class Execution(Protocol):
+    """Runs one delivery on the calling thread (`app.tasks.execution.Executor`)."""
+
+    def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition: ...
+
+
+# Makes the execution on the services of a process or thread, for a worker of the given name.
+ExecutionFactory = Callable[[Services, str], Execution]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One installation as its workers see it."""
+
+    settings: Settings
+    topology: Topology
+    task_names: frozenset[str]
+    queue_classes: tuple[str, ...]
+    services_factory: ServicesFactory
+    execution_factory: ExecutionFactory
+
+
+def attach(app: Celery, site: Site) -> None:
+    """Make the site known to everything that has the app at hand."""
+    app.taskyard_site = site  # type: ignore[attr-defined]  # Celery apps carry what extensions put there
+
+
+def site_of(app: Any) -> Site:
+    """Return the site of an app made by `create_celery`."""
+    site: Site = app.taskyard_site
+    return site
