@@ -36,7 +36,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         message = f"module 'app' has no attribute '{name}'"
         raise AttributeError(message)

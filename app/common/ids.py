@@ -1,4 +1,6 @@
-"""Ids: UUID version 7 (RFC 9562) as lower-case text, so that they sort by the time they were made."""
+"""Ids: UUID version 7 (RFC 9562) as lower-case text, so that they sort by the time they
+were made.
+"""
 
 import os
 import re

@@ -28,7 +28,7 @@ def mask_text(text: str) -> str:
     return _JWT.sub(MASK, text)
 
 
-def redact(value: Any, key: str = "") -> Any:  # noqa: ANN401 - any structure of plain values
+def redact(value: Any, key: str = "") -> Any:
     """Return a copy of the structure in which every secret is masked."""
     if key and value is not None and is_secret_key(key):
         return MASK

@@ -29,13 +29,15 @@ class BadJson(BadRequest):
 
 
 class InvalidJsonValue(ValidationFailed):
-    """The JSON holds a value that no service here can keep: NaN, NUL, a lone surrogate, a huge number."""
+    """The JSON holds a value that no service here can keep: NaN, NUL, a lone surrogate, a huge
+    number.
+    """
 
     code = "INVALID_JSON_VALUE"
     title = "Value that cannot be kept"
 
 
-def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is any value
+def loads(data: bytes) -> Any:
     """Return the value of a JSON text in UTF-8.
 
     Raises BadJson for what is not JSON and InvalidJsonValue, with the place,
@@ -63,17 +65,17 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - JSON is any value
     return value
 
 
-def dumps(value: Any) -> str:  # noqa: ANN401 - JSON is any value
+def dumps(value: Any) -> str:
     """Return compact JSON text; raises TypeError for what JSON cannot say."""
     return dump_bytes(value).decode()
 
 
-def dump_bytes(value: Any) -> bytes:  # noqa: ANN401 - JSON is any value
+def dump_bytes(value: Any) -> bytes:
     """Return compact JSON in UTF-8; raises TypeError for what JSON cannot say."""
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
 
 
-def check_strings(value: Any, loc: tuple[str | int, ...] = ()) -> None:  # noqa: ANN401 - JSON is any value
+def check_strings(value: Any, loc: tuple[str | int, ...] = ()) -> None:
     """Raise InvalidJsonValue when a string or key in the value cannot be stored as text."""
     if isinstance(value, str):
         _check_string(value, loc)

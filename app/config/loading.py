@@ -13,13 +13,18 @@ from typing import Any, NamedTuple
 import yaml
 from dotenv import dotenv_values
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource, NestedSecretsSettingsSource, SecretsSettingsSource
+from pydantic_settings import (
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    SecretsSettingsSource,
+    SettingsError,
+)
 
 from app.common.errors import ConfigurationError
 from app.common.redaction import MASK, mask_text, redact
 from app.config.legacy import older_names
 from app.config.nearest import explain, unknown_variables
-from app.config.settings import DATA_DIR, DatabaseSettings, Settings
+from app.config.settings import DATA_DIR, Settings
 
 SETTINGS_FILE = Path("settings.yaml")
 SECRETS_DIR = Path("/run/secrets")
@@ -64,13 +69,13 @@ def load_settings(
     every adapter on its embedded default, whatever the sources say, as `taskyard dev`
     and `taskyard demo` promise.
     """
-    settings, _ = _load(data_dir, embedded, os.environ if environ is None else environ)
+    settings, _ = _load(data_dir, os.environ if environ is None else environ, embedded=embedded)
     return settings
 
 
 def effective_settings(environ: Mapping[str, str] | None = None) -> list[SettingRow]:
     """Return every effective setting with its origin, secrets masked."""
-    settings, layers = _load(None, False, os.environ if environ is None else environ)
+    settings, layers = _load(None, os.environ if environ is None else environ)
     rows = []
     for path, value in _leaves(masked(settings)):
         origin = next((layer.origin for layer in layers if _has(layer.values, path)), "default")
@@ -81,7 +86,7 @@ def effective_settings(environ: Mapping[str, str] | None = None) -> list[Setting
 def masked(settings: Settings) -> Tree:
     """Return the settings as plain values without any secret: URLs keep host and name only."""
     tree: Tree = settings.model_dump(mode="json")
-    plain: Tree = {
+    plain: dict[KeyPath, str] = {
         ("databases", name, "url"): database.url.get_secret_value()
         for name, database in settings.databases.items()
     }
@@ -104,8 +109,8 @@ def masked(settings: Settings) -> Tree:
 
 
 def _load(
-    data_dir: Path | None, embedded: bool, environ: Mapping[str, str]
-) -> tuple[Settings, list[_Layer]]:  # noqa: FBT001 - private
+    data_dir: Path | None, environ: Mapping[str, str], *, embedded: bool = False
+) -> tuple[Settings, list[_Layer]]:
     layers = [layer for layer in _layers(environ) if layer.values]
     merged: Tree = {}
     for layer in reversed(layers):
@@ -149,7 +154,7 @@ class _EnvironmentSource(EnvSettingsSource):
 def _environment(environ: Mapping[str, str]) -> Tree:
     try:
         return _without_missing(_EnvironmentSource(environ)())
-    except Exception as error:
+    except SettingsError as error:
         detail = f"A TASKYARD_ variable cannot be read: {error}. Lists and maps are JSON."
         raise ConfigurationError(detail) from None
 

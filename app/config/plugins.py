@@ -1,4 +1,6 @@
-"""Plugins: found by name, by dotted name or by entry point; each part is imported only when asked for."""
+"""Plugins: found by name, by dotted name or by entry point; each part is imported only when asked
+for.
+"""
 
 import importlib
 import importlib.util
@@ -75,7 +77,7 @@ class LoadedPlugin:
         if model is None:
             if values:
                 raise ConfigurationError(
-                    f"The plugin '{self.name}' has no settings, but plugin_settings.{self.name} is set."
+                    f"plugin_settings.{self.name} is set, but that plugin has no settings."
                 )
             return None
         try:
@@ -93,7 +95,7 @@ def load_plugins(names: Sequence[str]) -> tuple[LoadedPlugin, ...]:
         loaded = _load_one(name)
         if other := plugins.get(loaded.name):
             raise PluginLoadError(
-                f"The plugins '{other.module}' and '{loaded.module}' both call themselves '{loaded.name}'."
+                f"'{other.module}' and '{loaded.module}' both call themselves '{loaded.name}'."
             )
         plugins[loaded.name] = loaded
     return tuple(plugins.values())

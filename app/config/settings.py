@@ -213,7 +213,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values only from `load_settings`, which merges the sources and remembers their origin."""
+        """Take values only from `load_settings`, which merges the sources and remembers their
+        origin.
+        """
         return (init_settings,)
 
     @property

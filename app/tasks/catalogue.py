@@ -1,4 +1,6 @@
-"""The catalogue: code tasks from the registry and derived tasks from the database, under one roof."""
+"""The catalogue: code tasks from the registry and derived tasks from the database, under
+one roof.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -99,7 +101,8 @@ class Catalogue:
         entries = [entry_of(spec) for spec in self._registry.specs()]
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             rows = (await connection.execute(select(DerivedTask.__table__))).all()
-        # A derived task whose base is not loaded in this installation cannot run, so it is not shown.
+        # A derived task whose base is not loaded in this installation cannot run, so it is not
+        # shown.
         entries += [
             self._derived(row) for row in rows if self._registry.find(row.base_task) is not None
         ]
@@ -126,10 +129,11 @@ class Catalogue:
         presets = dict(params or {})
         _check_presets(spec, presets)
         chosen = self._check_options(options or {})
+        told = description or spec.description
         row = {
             "name": name,
             "base_task": spec.name,
-            "description": description or spec.description,
+            "description": told,
             "params": presets,
             "options": chosen,
             "created_by": created_by,
@@ -139,10 +143,12 @@ class Catalogue:
                 await connection.execute(insert(DerivedTask), row)
         except IntegrityError as error:
             raise TaskAlreadyRegistered(f"The task '{name}' exists already.") from error
-        return _derive(spec, name, row["description"], presets, chosen)
+        return _derive(spec, name, told, presets, chosen)
 
     async def delete(self, name: str) -> None:
-        """Forget a derived task; TaskInUse for one that code registers, TaskNotRegistered for none."""
+        """Forget a derived task; TaskInUse for one that code registers, TaskNotRegistered
+        for none.
+        """
         if self._registry.find(name) is not None:
             raise TaskInUse(f"The task '{name}' is registered by code; remove it there.")
         async with self._databases.begin(APPLICATION_BIND) as connection:
@@ -192,7 +198,9 @@ def _derive(
 
 
 def _check_presets(spec: TaskSpec, presets: Mapping[str, Any]) -> None:
-    """Raise InvalidParams for presets that the base would refuse; parameters still to come are no fault."""
+    """Raise InvalidParams for presets that the base would refuse; parameters still to come are no
+    fault.
+    """
     try:
         spec.read_params(presets)
     except InvalidParams as error:

@@ -29,19 +29,34 @@ _CANCEL_CHECK_SECONDS = 1.0
 class ContextServices(Protocol):
     """What a context needs of the process; `app.tasks.services.Services` has it."""
 
-    settings: Settings
-    databases: Databases
-    cache: CacheClient
-    storage: Storage
+    @property
+    def settings(self) -> Settings:
+        """The settings of the process."""
+
+    @property
+    def databases(self) -> Databases:
+        """The databases by bind."""
+
+    @property
+    def cache(self) -> CacheClient:
+        """The cache."""
+
+    @property
+    def storage(self) -> Storage:
+        """The files."""
 
     def new_run(
         self, request: RunRequest, *, created_by: str, tenant: str | None, trace_id: str
     ) -> NewRun:
-        """Return the checked run for a request; raises TaskNotRegistered, InvalidParams, InvalidOptions."""
+        """Return the checked run for a request; raises TaskNotRegistered, InvalidParams,
+        InvalidOptions.
+        """
 
 
 class TaskLog:
-    """Log lines of one attempt: they go to the process's log at once and to the run's log with the next write."""
+    """Log lines of one attempt: they go to the process's log at once and to the run's log with the
+    next write.
+    """
 
     def __init__(self, run_id: str, attempt: int) -> None:
         self._logger = get_logger("task")
@@ -140,12 +155,13 @@ class TaskContext:
         return self._services.cache.namespace(self._claim.function.partition(".")[0])
 
     @property
-    def storage(self) -> Any:  # noqa: ANN401 - Storage, or its blocking twin in a `def` task
+    def storage(self) -> Any:
         """The files: asynchronous in an `async def` task, blocking in a `def` task."""
         return self._services.storage if self._is_async else self._services.storage.sync
 
-    def session(self, bind: str) -> Any:  # noqa: ANN401 - AsyncSession, or Session in a `def` task
-        """Return the attempt's session on a bind, opened on first use; the core commits it with the outcome.
+    def session(self, bind: str) -> Any:
+        """Return the attempt's session on a bind, opened on first use; the core commits it with the
+        outcome.
 
         `postgres_main` commits in one transaction with the run's outcome, any other bind
         right before it. A failed attempt rolls back.
@@ -160,7 +176,7 @@ class TaskContext:
 
     def progress(
         self, current: float, total: float | None = None, message: str | None = None
-    ) -> Any:  # noqa: ANN401 - awaitable, or None in a `def` task
+    ) -> Any:
         """Report progress: `await` it in an `async def` task, call it in a `def` task.
 
         Raises StaleAttempt when the attempt has lost its lease: it must stop.
@@ -195,7 +211,8 @@ class TaskContext:
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> str:
-        """Add a child run and return its id; it is committed in one transaction with this run's outcome.
+        """Add a child run and return its id; it is committed in one transaction with this run's
+        outcome.
 
         When the attempt fails, none of its children exists. Parameters are checked here.
         """

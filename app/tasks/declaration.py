@@ -38,8 +38,9 @@ class TaskOptions:
     deprecated: bool = False
 
 
-def register_task(name: str, **options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - TaskOptions' fields
-    """Declare a typed function as the task `name` ("plugin.verb_noun"); options as in `TaskOptions`.
+def register_task(name: str, **options: Any) -> Callable[[Function], Function]:
+    """Declare a typed function as the task `name` ("plugin.verb_noun"); options as in
+    `TaskOptions`.
 
     The function is returned unchanged and stays callable. Raises
     TaskDeclarationError at once for an option that does not exist or cannot be.
@@ -50,7 +51,7 @@ def register_task(name: str, **options: Any) -> Callable[[Function], Function]: 
         if hasattr(function, DECLARATION):
             other = getattr(function, DECLARATION).name
             raise TaskDeclarationError(
-                f"{function.__qualname__} is the task '{other}' already and cannot be '{name}' as well.",
+                f"{function.__qualname__} is '{other}' already and cannot be '{name}' too.",
                 hint=f"For a renamed task write aliases=('{other}',) on one registration.",
             )
         setattr(function, DECLARATION, declared)
@@ -71,14 +72,14 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
     if unknown and unknown[0] in _NOT_ENFORCED_YET:
         raise TaskDeclarationError(
             f"The task '{name}' asks for '{unknown[0]}', which this version does not enforce.",
-            hint="A limit that silently does nothing is worse than none; leave it out until it is supported.",
+            hint="Leave it out: a limit that silently does nothing is worse than none.",
         )
     if unknown:
         known = ", ".join(sorted(set(TaskOptions.__slots__) - {"name"}))
         raise TaskDeclarationError(
             f"The task '{name}' has the unknown option '{unknown[0]}'. Known options: {known}."
         )
-    declared = TaskOptions(name=name, **from_user)
+    declared = TaskOptions(name=name, **dict[str, Any](from_user))
     _check(declared)
     return declared
 
@@ -89,8 +90,8 @@ def _check(options: TaskOptions) -> None:
     rules = {
         "queue": options.queue.replace("_", "a").isalnum()
         and options.queue == options.queue.lower(),
-        "priority": isinstance(options.priority, int) and 0 <= options.priority <= 9,
-        "max_attempts": isinstance(options.max_attempts, int) and 1 <= options.max_attempts <= 100,
+        "priority": 0 <= options.priority <= 9,
+        "max_attempts": 1 <= options.max_attempts <= 100,
         "backoff_seconds": 0 <= options.backoff_seconds <= options.backoff_max_seconds,
         "jitter": 0 <= options.jitter <= 1,
         "timeout_seconds": 0 < options.timeout_seconds <= 86_400,

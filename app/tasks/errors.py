@@ -2,8 +2,8 @@
 
 from app.common.errors import (
     BadRequest,
-    Conflict,
     ConfigurationError,
+    Conflict,
     NotFound,
     PayloadTooLarge,
     TaskyardError,
@@ -124,7 +124,9 @@ class InvalidCursor(BadRequest):
 
 
 class StaleAttempt(TaskyardError):
-    """The attempt has lost its lease: another attempt has taken over, and nothing more is written."""
+    """The attempt has lost its lease: another attempt has taken over, and nothing more is
+    written.
+    """
 
     code = "STALE_ATTEMPT"
     title = "Attempt lost its lease"

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ from app.tasks.transport import Wakeup
 T = TypeVar("T")
 _RUN = TaskRun.__table__.c
 _RECORD_TRIES = 6
+_AWAY = (DBAPIError, ServiceUnavailable, OSError, TimeoutError)
 log = get_logger(__name__)
 
 
@@ -68,14 +69,19 @@ class Executor:
         self._services = services
         self._worker = worker
         self._time_limit_errors = time_limit_errors
+        # What may pass by itself: a database that restarts, a time limit that falls into the
+        # commit.
+        self._passing: tuple[type[BaseException], ...] = (*_AWAY, *time_limit_errors)
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
-        """Run one delivery and say what becomes of its message; never raises for what a task does."""
+        """Run one delivery and say what becomes of its message; never raises for what a
+        task does.
+        """
         try:
             claim = self._run(runner, self._claim(run_id))
             if claim is None:
                 return self._run(runner, self._not_claimed(run_id))
-        except (DBAPIError, ServiceUnavailable, OSError, TimeoutError) as error:
+        except _AWAY as error:
             log.warning("the run cannot be claimed now", task_id=run_id, error=type(error).__name__)
             return Disposition.LATER
         trace = TraceContext(claim.trace_id, claim.id.replace("-", "")[-16:])
@@ -176,7 +182,9 @@ class Executor:
     def _record(
         self, runner: asyncio.Runner, claim: Row[Any], outcome: Outcome, context: TaskContext | None
     ) -> Row[Any]:
-        """Record the outcome; a database that is away for a moment costs a moment, not the attempt."""
+        """Record the outcome; a database that is away for a moment costs a moment, not the
+        attempt.
+        """
         sessions = dict(context.sessions) if context else {}
         for attempt in range(1, _RECORD_TRIES + 1):
             try:
@@ -187,13 +195,7 @@ class Executor:
                 if attempt == 1 or (row := self._run(runner, self._recorded(claim))) is None:
                     raise
                 return row
-            except (
-                DBAPIError,
-                ServiceUnavailable,
-                OSError,
-                TimeoutError,
-                *self._time_limit_errors,
-            ) as error:
+            except self._passing as error:
                 cancel_leftovers(runner)
                 log.warning(
                     "the outcome cannot be recorded now",
@@ -211,7 +213,9 @@ class Executor:
         raise AssertionError("unreachable")  # pragma: no cover - the loop returns or raises
 
     async def _recorded(self, claim: Row[Any]) -> Row[Any] | None:
-        """Return the row when an earlier try to record has committed although its answer was lost."""
+        """Return the row when an earlier try to record has committed although its answer
+        was lost.
+        """
         statement = select(*_RUN).where(
             _RUN.id == claim.id, _RUN.fence == claim.fence, _RUN.status != Status.RUNNING
         )
@@ -233,15 +237,17 @@ class Executor:
                     "x-error-message": letter["error_message"][:500],
                 }
                 await self._services.transport.send_dead_letter(wakeup_of(row, 0.0), facts)
-        except (DBAPIError, ServiceUnavailable, OSError, TimeoutError) as error:
+        except _AWAY as error:
             log.warning("messages are left to the sweeper", error=type(error).__name__)
 
     async def _not_claimed(self, run_id: str) -> Disposition:
-        """Return what becomes of a message whose run could not be claimed: too early, too late, doubled or unknown."""
+        """Return what becomes of a message whose run could not be claimed: too early, too late,
+        doubled or unknown.
+        """
         databases = self._services.databases
         statement = select(*_RUN, db_now().label("now")).where(_RUN.id == run_id)
         async with databases.autocommit(APPLICATION_BIND) as connection:
-            row = (await connection.execute(statement)).one_or_none()
+            row: Any = (await connection.execute(statement)).one_or_none()
         if row is None:
             return Disposition.UNKNOWN
         if row.status in WAITING and row.expires_at is not None and row.expires_at <= row.now:
@@ -262,7 +268,8 @@ class Executor:
             await connection.execute(HOLD_FOR_SWEEPER, {"run_id": row.id})
 
     def _run(self, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
-        # A runner keeps the context of its own birth, so the delivery's (trace, log fields) is handed in.
+        # A runner keeps the context of its own birth, so the delivery's (trace, log fields) is
+        # handed in.
         return runner.run(coroutine, context=contextvars.copy_context())
 
 

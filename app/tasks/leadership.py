@@ -1,4 +1,6 @@
-"""Leadership by lease: one holder per duty, the database's clock decides, `term` tells old holders from new."""
+"""Leadership by lease: one holder per duty, the database's clock decides, `term` tells old holders
+from new.
+"""
 
 from sqlalchemy import case, or_
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,7 +14,9 @@ _LEASE = Lease.__table__.c
 
 
 async def hold(databases: Databases, duty: str, holder: str, seconds: float) -> int | None:
-    """Take or renew the lease of a duty in one statement; return its term, None while another holds it."""
+    """Take or renew the lease of a duty in one statement; return its term, None while another holds
+    it.
+    """
     dialect = postgresql if databases.dialect(APPLICATION_BIND) == "postgresql" else sqlite
     claim = dialect.insert(Lease).values(
         name=duty, holder=holder, term=1, expires_at=db_now_plus(seconds)

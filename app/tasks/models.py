@@ -1,4 +1,6 @@
-"""The tables of runs (bind `postgres_main`). Every index serves one statement that is named beside it."""
+"""The tables of runs (bind `postgres_main`). Every index serves one statement that is named beside
+it.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -11,6 +13,15 @@ from app.db.base import BasePostgres
 from app.db.types import IdType, JsonType, UTCDateTime, db_now
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only INTEGER keys.
+
+
+_LIVE = "finished_at IS NULL"
+_WAITING = "status IN ('PENDING', 'SCHEDULED', 'RETRYING')"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    condition = text(where)
+    return Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
 class TaskRun(BasePostgres):
@@ -54,47 +65,28 @@ class TaskRun(BasePostgres):
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
 
-    # Each condition is given for both dialects; what the sweeper looks for is always a small part of the table.
-    __table_args__ = tuple(
-        Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
-        for name, columns, unique, where in (
-            # Sweeper: rows whose message was not confirmed.
-            (
-                "idx_task_runs_unpublished",
-                ("updated_at",),
-                False,
-                "published_at IS NULL AND finished_at IS NULL",
-            ),
-            # Sweeper: attempts whose worker went silent.
-            ("idx_task_runs_lease", ("lease_expires_at",), False, "status = 'RUNNING'"),
-            # Sweeper: rows that are due but were not claimed.
-            (
-                "idx_task_runs_waiting",
-                ("published_at",),
-                False,
-                "status IN ('PENDING', 'SCHEDULED', 'RETRYING')",
-            ),
-            # Sweeper: rows that nobody wants any more.
-            (
-                "idx_task_runs_expiring",
-                ("expires_at",),
-                False,
-                "expires_at IS NOT NULL AND finished_at IS NULL",
-            ),
-            # Submission: one live run per unique key.
-            (
-                "uk_task_runs_unique_key",
-                ("unique_key",),
-                True,
-                "unique_key IS NOT NULL AND finished_at IS NULL",
-            ),
-            # Retention.
-            ("idx_task_runs_finished", ("finished_at",), False, "finished_at IS NOT NULL"),
-            ("idx_task_runs_parent_id", ("parent_id", "id"), False, "parent_id IS NOT NULL"),
-            ("idx_task_runs_batch_id", ("batch_id", "id"), False, "batch_id IS NOT NULL"),
-        )
-    ) + (
+    __table_args__ = (
+        # The sweeper looks for small parts of the table: messages not confirmed, silent workers,
+        # rows that are due but not claimed, rows that nobody wants any more, rows past retention.
+        _partial(
+            "idx_task_runs_unpublished", "updated_at", where=f"published_at IS NULL AND {_LIVE}"
+        ),
+        _partial("idx_task_runs_lease", "lease_expires_at", where="status = 'RUNNING'"),
+        _partial("idx_task_runs_waiting", "published_at", where=_WAITING),
+        _partial(
+            "idx_task_runs_expiring", "expires_at", where=f"expires_at IS NOT NULL AND {_LIVE}"
+        ),
+        _partial("idx_task_runs_finished", "finished_at", where="finished_at IS NOT NULL"),
+        # Submission: one live run per unique key.
+        _partial(
+            "uk_task_runs_unique_key",
+            "unique_key",
+            where=f"unique_key IS NOT NULL AND {_LIVE}",
+            unique=True,
+        ),
         # Lists: newest first by id, which is ordered by time.
+        _partial("idx_task_runs_parent_id", "parent_id", "id", where="parent_id IS NOT NULL"),
+        _partial("idx_task_runs_batch_id", "batch_id", "id", where="batch_id IS NOT NULL"),
         Index("idx_task_runs_status", "status", "id"),
         Index("idx_task_runs_task", "task", "id"),
         Index("idx_task_runs_queue", "queue", "id"),

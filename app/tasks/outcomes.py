@@ -34,7 +34,9 @@ Sessions = Mapping[str, AsyncSession | Session]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an attempt: the transition with its values, and what is committed together with it."""
+    """The end of an attempt: the transition with its values, and what is committed together with
+    it.
+    """
 
     transition: Transition
     values: dict[str, Any]
@@ -62,7 +64,9 @@ def failed(
     retry_on: tuple[type[BaseException], ...],
     logs: list[dict[str, Any]],
 ) -> Outcome:
-    """Return the outcome of a function that raised: another attempt, cancelled, or failed for good."""
+    """Return the outcome of a function that raised: another attempt, cancelled, or failed
+    for good.
+    """
     if isinstance(error, RunCancelled):
         return Outcome(CANCEL_RUNNING, {}, logs=logs)
     retryable = is_retryable(error, retry_on)
@@ -87,12 +91,14 @@ def failed(
 
 
 def is_retryable(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> bool:
-    """Return whether another attempt may help: never after Fatal, always after Retry, else by `retry_on`."""
+    """Return whether another attempt may help: never after Fatal, always after Retry, else by
+    `retry_on`.
+    """
     if isinstance(error, Fatal):
         return False
     if isinstance(error, TaskyardError) and 400 <= error.status < 500:
         return False  # What the core refuses as wrong stays wrong.
-    return isinstance(error, Retry | TimeoutError | SystemExit) or isinstance(error, retry_on)
+    return isinstance(error, (Retry, TimeoutError, SystemExit, *retry_on))
 
 
 def retry_delay(claim: Row[Any], error: BaseException) -> float:
@@ -131,7 +137,9 @@ def dead_letter(
 async def record(
     databases: Databases, claim: Row[Any], outcome: Outcome, sessions: Sessions, worker: str
 ) -> Row[Any]:
-    """Commit the outcome, once; StaleAttempt when the lease was lost: then nothing is written at all."""
+    """Commit the outcome, once; StaleAttempt when the lease was lost: then nothing is written at
+    all.
+    """
     values = _values(claim, outcome, worker)
     try:
         if not sessions:
@@ -149,7 +157,7 @@ async def record(
     if row is None:
         STALE_WRITES.labels(write=outcome.transition.name).inc()
         raise StaleAttempt(
-            f"Attempt {claim.attempt} of run {claim.id} has lost its lease; its outcome is not recorded."
+            f"Attempt {claim.attempt} of run {claim.id} has lost its lease: no outcome."
         )
     return row
 

@@ -24,7 +24,9 @@ from app.tasks.signature import Signature, read_signature
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A registered task: the function, its options, its signature and the plugin that it belongs to."""
+    """A registered task: the function, its options, its signature and the plugin that it belongs
+    to.
+    """
 
     name: str
     plugin: str
@@ -97,14 +99,16 @@ class Registry:
             if other is not None:
                 raise DuplicateTaskError(
                     f"The name '{name}' is claimed by {_place(other)} and by {_place(spec)}.",
-                    hint="Give one of them another name; a renamed task keeps its old one in aliases=.",
+                    hint="Rename one of them; a renamed task keeps its old name in aliases=.",
                 )
             self._by_name[name] = spec
         self._specs[spec.name] = spec
 
 
 def build_registry(plugins: Iterable[LoadedPlugin], extra_queues: Iterable[str] = ()) -> Registry:
-    """Return the registry of the plugins' tasks; a load error stops the boot and names the plugin."""
+    """Return the registry of the plugins' tasks; a load error stops the boot and names
+    the plugin.
+    """
     specs = []
     for plugin in plugins:
         module = plugin.load("tasks")

@@ -43,7 +43,7 @@ class RunRequest:
 
     task: str
     params: Mapping[str, Any] = field(default_factory=dict)
-    options: RunOptions = RunOptions()
+    options: RunOptions = field(default_factory=RunOptions)
     labels: Mapping[str, str] = field(default_factory=dict)
     task_id: str = field(default_factory=new_id)
     parent_id: str | None = None
@@ -68,7 +68,9 @@ class Caller(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """A checked run, ready to be inserted; `row` holds the columns, due times still relative to the database's clock."""
+    """A checked run, ready to be inserted; `row` holds the columns, due times still relative to the
+    database's clock.
+    """
 
     id: str
     row: dict[str, Any]
@@ -89,5 +91,7 @@ class NewRun:
 
 
 def traceparent(trace_id: str, run_id: str) -> str:
-    """Return the W3C header for a run's message: the run's trace, a span id taken from the run's id."""
+    """Return the W3C header for a run's message: the run's trace, a span id taken from the run's
+    id.
+    """
     return f"00-{trace_id}-{run_id.replace('-', '')[-16:]}-01"

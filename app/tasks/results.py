@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StoredResult(BaseModel):
-    """Return this from a task whose result document is a JSON file that it has put on the storage."""
+    """Return this from a task whose result document is a JSON file that it has put on the
+    storage.
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -4,8 +4,10 @@ import random
 from dataclasses import dataclass
 
 
-class Retry(Exception):  # noqa: N818 - reads as a statement where it is raised
-    """Raise inside a task to end this attempt and try again after `after` seconds (default: the backoff)."""
+class Retry(Exception):
+    """Raise inside a task to end this attempt and try again after `after` seconds (default: the
+    backoff).
+    """
 
     def __init__(
         self, message: str = "The task asked for another attempt.", *, after: float | None = None
@@ -14,7 +16,7 @@ class Retry(Exception):  # noqa: N818 - reads as a statement where it is raised
         self.after = after
 
 
-class Fatal(Exception):  # noqa: N818 - reads as a statement where it is raised
+class Fatal(Exception):
     """Raise inside a task when another attempt cannot help: the run fails at once."""
 
 
@@ -28,5 +30,5 @@ class Backoff:
 
     def delay(self, attempt: int) -> float:
         """Return the seconds to wait after the given attempt (the first is 1) failed."""
-        full = min(self.max_seconds, self.seconds * 2 ** min(attempt - 1, 60))
+        full = min(self.max_seconds, self.seconds * 2.0 ** min(attempt - 1, 60))
         return full * (1 - self.jitter * random.random())  # noqa: S311 - spreads load, guards nothing

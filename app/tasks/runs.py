@@ -82,24 +82,26 @@ class Runs:
         more = len(rows) > limit
         return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
 
-    async def events(self, run_id: str, principal: Caller) -> list[Row[Any]]:
+    async def events(self, run_id: str, principal: Caller) -> Sequence[Row[Any]]:
         """Return the transitions of a run in order."""
         run = await self.get(run_id, principal)
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             statement = (
                 select(TaskRunEvent.__table__).where(_EVENT.run_id == run.id).order_by(_EVENT.id)
             )
-            return list((await connection.execute(statement)).all())
+            return (await connection.execute(statement)).all()
 
-    async def logs(self, run_id: str, principal: Caller) -> list[Row[Any]]:
+    async def logs(self, run_id: str, principal: Caller) -> Sequence[Row[Any]]:
         """Return the lines that the run's task wrote, in order."""
         run = await self.get(run_id, principal)
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             statement = select(TaskRunLog.__table__).where(_LOG.run_id == run.id).order_by(_LOG.id)
-            return list((await connection.execute(statement)).all())
+            return (await connection.execute(statement)).all()
 
     async def cancel(self, run_id: str, principal: Caller) -> Row[Any]:
-        """Cancel a waiting run at once, ask a running one to stop; RunHasEnded when there is nothing to cancel."""
+        """Cancel a waiting run at once, ask a running one to stop; RunHasEnded when there is
+        nothing to cancel.
+        """
         run = await self.get(run_id, principal)
         values = {"run_id": run.id, "actor": principal.id}
         if await apply(self._databases, CANCEL_WAITING, values) is None:
@@ -154,7 +156,9 @@ def encode_cursor(run_id: str) -> str:
 
 
 def decode_cursor(cursor: str) -> str:
-    """Return the run id of a cursor; InvalidCursor for anything that `encode_cursor` does not make."""
+    """Return the run id of a cursor; InvalidCursor for anything that `encode_cursor` does
+    not make.
+    """
     try:
         text = base64.b64decode(
             cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True

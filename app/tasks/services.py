@@ -1,4 +1,6 @@
-"""What one process holds: settings, plugins, databases, cache, storage, transport, and the services on them."""
+"""What one process holds: settings, plugins, databases, cache, storage, transport, and the services
+on them.
+"""
 
 from dataclasses import dataclass
 
@@ -51,7 +53,9 @@ class Services:
         )
 
     async def close(self) -> None:
-        """Finish what was offered to the outbox and let go of every connection of this event loop."""
+        """Finish what was offered to the outbox and let go of every connection of this
+        event loop.
+        """
         await self.outbox.close()
         await self.transport.close()
         await self.cache.close()
@@ -59,7 +63,9 @@ class Services:
 
 
 def load_code(settings: Settings) -> tuple[tuple[LoadedPlugin, ...], Registry]:
-    """Return the plugins that the settings name and the registry of their tasks; errors name the plugin."""
+    """Return the plugins that the settings name and the registry of their tasks; errors name the
+    plugin.
+    """
     plugins = load_plugins(settings.plugins)
     celery = settings.celery
     return plugins, build_registry(plugins, (celery.default_queue, *celery.queues))

@@ -26,7 +26,7 @@ JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What the signature says: the parameters' model, the result's adapter, whether it takes a context."""
+    """What the signature says: the model of the parameters, the adapter of the result."""
 
     params_model: type[BaseModel]
     result_adapter: TypeAdapter[Any]
@@ -55,7 +55,9 @@ class Signature:
 
 
 def read_signature(name: str, function: Callable[..., Any]) -> Signature:
-    """Return the signature of a task function; TaskDeclarationError says which part cannot be read, and the cure."""
+    """Return the signature of a task function; TaskDeclarationError says which part cannot be read,
+    and the cure.
+    """
     hints = _hints(name, function)
     parameters = list(inspect.signature(function).parameters.values())
     takes_context = bool(parameters) and hints.get(parameters[0].name) is TaskContext
@@ -63,7 +65,7 @@ def read_signature(name: str, function: Callable[..., Any]) -> Signature:
         parameters = parameters[1:]
     # The fields get names of our own and the parameters' names as aliases, because a
     # parameter may be called like an attribute of the model class ("schema", "copy").
-    fields = {
+    fields: dict[str, Any] = {
         f"arg_{index}": _field(name, parameter, hints) for index, parameter in enumerate(parameters)
     }
     if "return" not in hints:
@@ -129,7 +131,7 @@ def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tu
     return hints[parameter.name], Field(default, alias=parameter.name)
 
 
-def _result_type(annotation: Any) -> Any:  # noqa: ANN401 - an annotation is any object
+def _result_type(annotation: Any) -> Any:
     # A stored document can have any shape, so its schema is the empty one.
     return Any if annotation is StoredResult else annotation
 

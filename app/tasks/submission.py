@@ -41,7 +41,9 @@ _RECORD = IdempotencyRecord.__table__.c
 
 @dataclass(frozen=True)
 class Submitted:
-    """An accepted run. `replayed` tells that an earlier request with the same idempotency key made it."""
+    """An accepted run. `replayed` tells that an earlier request with the same idempotency key made
+    it.
+    """
 
     task_id: str
     task: str
@@ -112,7 +114,7 @@ class RunMaker:
         size = len(dump_bytes(params))
         if size > self._limits.max_params_bytes:
             raise ParamsTooLarge(
-                f"The parameters are {size} bytes of JSON; the limit is {self._limits.max_params_bytes}.",
+                f"The parameters are {size} bytes; the limit is {self._limits.max_params_bytes}.",
                 hint="Put the data on the storage and pass its key.",
             )
 
@@ -269,7 +271,7 @@ async def insert_run(connection: AsyncConnection, run: NewRun, *, actor: str) ->
     return row
 
 
-def insert_statement(run: NewRun) -> Any:  # noqa: ANN401 - an INSERT with a result row
+def insert_statement(run: NewRun) -> Any:
     """Return the INSERT of a run; due times are counted on the database's clock."""
     scheduled_for: Any = null()
     if run.delay_seconds is not None:
@@ -313,7 +315,8 @@ def fingerprint_of(request: RunRequest) -> str:
 def _seconds_until(row: Row[Any]) -> float:
     if row.scheduled_for is None:
         return 0.0
-    return max(0.0, (row.scheduled_for - row.now).total_seconds())
+    seconds: float = (row.scheduled_for - row.now).total_seconds()
+    return max(0.0, seconds)
 
 
 def _submitted(row: Row[Any], *, replayed: bool) -> Submitted:

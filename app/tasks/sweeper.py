@@ -40,8 +40,8 @@ _LIMIT = 500
 _RETENTION_EVERY = 60  # sweeps
 _RUN = TaskRun.__table__.c
 # Written out, not bound: a partial index serves only a condition that the planner can read.
-_IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")  # type: ignore[assignment] # text has no type
-_IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")  # type: ignore[assignment] # text has no type
+_IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")
+_IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")
 _LOST = {
     "type": "WorkerLost",
     "message": "The worker went silent in the middle of the attempt.",
@@ -74,7 +74,8 @@ class Sweeper:
         return True
 
     async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None:
-        """Keep a message that ended in a dead-letter queue; when this returns it may be acknowledged.
+        """Keep a message that ended in a dead-letter queue; when this returns it may be
+        acknowledged.
 
         `facts`: `queue` (class), `task`, `run_id` (text or None), `reason`, `headers`,
         `body` (text), `death` (the broker's history). A run that its dead letter has
@@ -100,7 +101,9 @@ class Sweeper:
         await self._send(rows, "unpublished")
 
     async def _send_overdue(self) -> None:
-        """Send again what is due and was published, but whose queue is empty: its message is gone."""
+        """Send again what is due and was published, but whose queue is empty: its message
+        is gone.
+        """
         old = db_now_plus(-self._celery.overdue_after_seconds)
         rows = await self._due(
             select(TaskRun.__table__, db_now().label("now")).where(
@@ -259,7 +262,7 @@ def _fail_for_good(
 def _why(facts: Mapping[str, Any]) -> str:
     reasons = {
         "rejected": "A worker refused the message: it is malformed, or its run does not exist.",
-        "delivery_limit": "The message was delivered too often without an end; its task may kill its process.",
+        "delivery_limit": "The message was delivered too often; its task may kill its process.",
         "expired": "The message was not taken in time.",
         "maxlen": "The queue was full.",
     }

@@ -33,7 +33,7 @@ from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
-from app.db.types import IdType, JsonType, UTCDateTime, db_now, db_now_plus
+from app.db.types import IdType, JsonType, db_now, db_now_plus
 from app.tasks.models import TaskRun, TaskRunEvent
 from app.tasks.statuses import WAITING, Status
 
@@ -57,7 +57,7 @@ class Transition:
     update: ReturningUpdate[Any]
 
     @cached_property
-    def event(self) -> Any:  # noqa: ANN401 - an INSERT without a result row
+    def event(self) -> Any:
         """The INSERT of the event, for the transaction in which the update has moved the row."""
         moved = (
             select(RUN.id, RUN.status, RUN.attempt)
@@ -79,8 +79,9 @@ class Transition:
         return select(moved).add_cte(told)
 
 
-def _event_of(moved: Any) -> Select[Any]:  # noqa: ANN401 - a subquery or a CTE
-    # The status before is the last one that the events tell of: an UPDATE cannot return old values here.
+def _event_of(moved: Any) -> Select[Any]:
+    # The status before is the last one that the events tell of: an UPDATE cannot return old values
+    # here.
     before = (
         select(_EVENT.to_status)
         .where(_EVENT.run_id == moved.c.id)
@@ -99,9 +100,11 @@ def _event_of(moved: Any) -> Select[Any]:  # noqa: ANN401 - a subquery or a CTE
     )
 
 
-# What a caller needs of a moved row to wake it up again or to count it; only a claim needs all of it.
+# What a caller needs of a moved row to wake it up again or to count it; only a claim needs all of
+# it.
 _BRIEF = (
-    RUN.id, RUN.task, RUN.function, RUN.status, RUN.attempt, RUN.max_attempts, RUN.fence, RUN.queue, RUN.priority,
+    RUN.id, RUN.task, RUN.function, RUN.status, RUN.attempt, RUN.max_attempts, RUN.fence, RUN.queue,
+    RUN.priority,
     RUN.options, RUN.trace_id, RUN.scheduled_for, RUN.started_at, RUN.parent_id,
 )  # fmt: skip
 
@@ -225,7 +228,8 @@ EXPIRE = _moving(
     .values(status=Status.EXPIRED, **_ENDED),
 )
 
-# The sweeper takes a silent worker's run away; the fence rises first, so the worker can write no more.
+# The sweeper takes a silent worker's run away; the fence rises first, so the worker can write no
+# more.
 _SILENT = and_(_THIS_RUN, RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now())
 RECOVER = _moving(
     "recover",
@@ -272,11 +276,15 @@ GIVE_UP_WAITING = _moving(
 
 
 async def apply(databases: Databases, transition: Transition, params: Params) -> Row[Any] | None:
-    """Make the transition in a transaction of its own; return the moved row, None when the guard did not hold."""
+    """Make the transition in a transaction of its own; return the moved row, None when the guard
+    did not hold.
+    """
     values = {**_TOLD_BY, **params}
     if databases.dialect(APPLICATION_BIND) == "postgresql":
         async with databases.autocommit(APPLICATION_BIND) as connection:
-            return (await connection.execute(transition.in_one_statement, values)).one_or_none()
+            result = await connection.execute(transition.in_one_statement, values)
+            row: Row[Any] | None = result.one_or_none()
+            return row
     async with databases.begin(APPLICATION_BIND) as connection:
         return await connection.run_sync(write, transition, values)
 
@@ -284,7 +292,7 @@ async def apply(databases: Databases, transition: Transition, params: Params) ->
 def write(connection: Connection, transition: Transition, params: Params) -> Row[Any] | None:
     """Make the transition in the connection's open transaction; return the moved row, or None."""
     values = {**_TOLD_BY, **params}
-    row = connection.execute(transition.update, values).one_or_none()
+    row: Row[Any] | None = connection.execute(transition.update, values).one_or_none()
     if row is not None:
         connection.execute(transition.event, values)
     return row

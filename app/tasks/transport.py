@@ -31,10 +31,14 @@ class Transport(Protocol):
         """Return the run ids whose message the broker has confirmed, within a bounded time."""
 
     async def send_dead_letter(self, wakeup: Wakeup, error: Mapping[str, str]) -> bool:
-        """Put the message of a run that failed for good into its dead-letter queue; return whether confirmed."""
+        """Put the message of a run that failed for good into its dead-letter queue; return whether
+        confirmed.
+        """
 
     async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
-        """Return the messages that wait for a consumer per queue class; a class that cannot be read is absent."""
+        """Return the messages that wait for a consumer per queue class; a class that cannot be read
+        is absent.
+        """
 
     async def ping(self) -> None:
         """Return when the broker answers; raise ServiceUnavailable when it does not."""
