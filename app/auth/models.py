@@ -68,3 +68,14 @@ class RefreshToken(BasePostgres):
         Index("ix_refresh_tokens_user_id", "user_id"),
         Index("ix_refresh_tokens_expires_at", "expires_at"),
     )
+
+
+class RevokedToken(BasePostgres):
+    """An access token that was handed back before its time; kept until it would have expired."""
+
+    __tablename__ = "revoked_tokens"
+
+    token_id: Mapped[str] = mapped_column(IdType, primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    __table_args__ = (Index("ix_revoked_tokens_expires_at", "expires_at"),)

@@ -1,4 +1,4 @@
-"""Users, service clients and refresh tokens."""
+"""Users, service clients, refresh tokens and revoked access tokens."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -63,9 +63,17 @@ def upgrade() -> None:
     op.create_index("ix_refresh_tokens_family_id", "refresh_tokens", ["family_id"])
     op.create_index("ix_refresh_tokens_user_id", "refresh_tokens", ["user_id"])
     op.create_index("ix_refresh_tokens_expires_at", "refresh_tokens", ["expires_at"])
+    op.create_table(
+        "revoked_tokens",
+        sa.Column("token_id", IdType(), nullable=False),
+        sa.Column("expires_at", UTCDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("token_id", name="pk_revoked_tokens"),
+    )
+    op.create_index("ix_revoked_tokens_expires_at", "revoked_tokens", ["expires_at"])
 
 
 def downgrade() -> None:
+    op.drop_table("revoked_tokens")
     op.drop_table("refresh_tokens")
     op.drop_table("clients")
     op.drop_table("users")
