@@ -1,9 +1,17 @@
 """Documents of the lint plugin: results of its tasks, bodies of its routes."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from app.common.clock import rfc3339
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, when_used="json-unless-none"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 
 JobState = Literal["ACCEPTED", "PROCESSING", "COMPLETED", "PARTIALLY_COMPLETED", "FAILED"]
 FileState = Literal["PENDING", "IN_PROGRESS", "SUCCESS", "FAILURE"]
@@ -82,8 +90,8 @@ class JobSummary(BaseModel):
     job_status: JobState
     submission_type: SubmissionKind
     source_path: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
     error_message: str | None = None
 
 

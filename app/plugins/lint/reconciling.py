@@ -1,0 +1,105 @@
+"""Jobs whose runs ended without a word: killed for good, cancelled, or never accepted.
+
+Nothing is atomic across the two databases, so a run can end, in the table of runs,
+before it has written its file's row. Looking at a job that has been quiet for a while
+compares the two sides and closes what nobody will close any more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.common.clock import utc_now
+from app.config.settings import APPLICATION_BIND
+from app.db import Databases
+from app.plugins.lint import repository
+from app.plugins.lint.models import (
+    FileStatus,
+    JobStatus,
+    LintingJob,
+    LintingTask,
+    SubmissionType,
+)
+from app.plugins.lint.processing import BIND, FAULT
+from app.plugins.lint.repository import FileOutcome
+from app.tasks.models import TaskRun
+from app.tasks.statuses import Status
+
+_QUIET = timedelta(seconds=15)
+_MOST_AT_ONCE = 500
+_MISSING = "its run was never accepted; submit it again"
+_WORDS = {
+    Status.FAILED: "its run failed for good",
+    Status.CANCELLED: "its run was cancelled",
+    Status.EXPIRED: "its run was not started in time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What of a job has no outcome yet: the archive itself, or files, by the ids of their runs."""
+
+    run_ids: tuple[str, ...]
+    archive: bool
+
+
+async def reconcile(databases: Databases, job_id: str) -> None:
+    """Close the files, or the archive, of a quiet job whose runs have ended without success."""
+    async with databases.transaction(BIND) as session:
+        waiting = await session.run_sync(_find_open, job_id)
+    if waiting is None:
+        return
+    states = await _run_states(databases, waiting.run_ids)
+    reasons = {
+        run_id: _WORDS[states[run_id]] if run_id in states else _MISSING
+        for run_id in waiting.run_ids
+        if run_id not in states or states[run_id] in _WORDS
+    }
+    if reasons:
+        async with databases.transaction(BIND) as session:
+            await session.run_sync(_close, job_id, reasons, waiting.archive)
+
+
+def _find_open(session: Session, job_id: str) -> _Open | None:
+    job = repository.find_job(session, job_id)
+    if job is None or JobStatus(job.status).has_ended or job.updated_at > utc_now() - _QUIET:
+        return None
+    rows = [row for row in repository.tasks_of(session, job_id) if _is_open(row)]
+    if rows:
+        return _Open(tuple(row.task_id for row in rows[:_MOST_AT_ONCE]), archive=False)
+    if job.submission_type == SubmissionType.ZIP_ARCHIVE and job.run_id:
+        return _Open((job.run_id,), archive=True)
+    return None
+
+
+async def _run_states(databases: Databases, run_ids: Sequence[str]) -> dict[str, Status]:
+    statement = select(TaskRun.id, TaskRun.status).where(TaskRun.id.in_(run_ids))
+    async with databases.autocommit(APPLICATION_BIND) as connection:
+        rows = (await connection.execute(statement)).all()
+    return {row.id: Status(row.status) for row in rows}
+
+
+def _close(session: Session, job_id: str, reasons: Mapping[str, str], archive: bool) -> None:  # noqa: FBT001 - positional for run_sync
+    job = repository.lock_job(session, job_id)
+    if job is None or JobStatus(job.status).has_ended:
+        return
+    if archive:
+        _close_archive(job, next(iter(reasons.values())))
+        return
+    for row in repository.tasks_of(session, job_id):
+        if row.task_id in reasons and _is_open(row):
+            message = f"The file was not linted: {reasons[row.task_id]}."
+            end = FileOutcome(status=FileStatus.FAILURE, outcome=FAULT, error_message=message)
+            repository.record_outcome(session, job, row, end)
+
+
+def _close_archive(job: LintingJob, reason: str) -> None:
+    job.status = JobStatus.FAILED
+    job.error_message = f"The archive was not read: {reason}."
+
+
+def _is_open(row: LintingTask) -> bool:
+    return not FileStatus(row.status).has_ended

@@ -1,0 +1,292 @@
+"""Lint jobs as the API sees them: submit, look up, list.
+
+The rows of a job are written before its run is submitted, since a run must find them. A
+submission that fails takes its rows and files back.
+"""
+
+import contextlib
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from app.auth.principal import Principal
+from app.common.errors import FieldError, TaskyardError
+from app.common.ids import new_id
+from app.common.tracing import current_trace, new_trace
+from app.db import Databases
+from app.plugins.lint import repository
+from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rule
+from app.plugins.lint.errors import (
+    JobNotFound,
+    LintFieldInvalid,
+    LintPathInvalid,
+    LintSourceMissing,
+    SqlTooLarge,
+)
+from app.plugins.lint.keys import OWN_FOLDERS, shown_name, text_key, upload_key
+from app.plugins.lint.models import (
+    FileStatus,
+    JobStatus,
+    LintingJob,
+    LintingTask,
+    SubmissionType,
+)
+from app.plugins.lint.processing import BIND
+from app.plugins.lint.reconciling import reconcile
+from app.plugins.lint.settings import LintSettings
+from app.storage import Storage, check_key
+from app.tasks.requests import RunRequest
+from app.tasks.submission import Submission
+
+PROCESS_TASK = "lint.process_sql_file"
+EXPAND_TASK = "lint.expand_zip_and_dispatch_tasks"
+
+
+class LintServices(Protocol):
+    """What the service needs of the process; `app.tasks.services.Services` has it."""
+
+    @property
+    def databases(self) -> Databases: ...
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def submission(self) -> Submission: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintOptions:
+    """How to lint, checked: names are spelled as SQLFluff spells them."""
+
+    dialect: str
+    rules: tuple[str, ...] = ()
+    exclude_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    key: str
+    file_name: str | None
+    kind: SubmissionType
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LintJobs:
+    """The jobs of one installation, within what the caller may see."""
+
+    services: LintServices
+    settings: LintSettings
+
+    def check_options(
+        self,
+        dialect: str | None,
+        rules: list[str] | None = None,
+        exclude_rules: list[str] | None = None,
+    ) -> LintOptions:
+        """Return the options as SQLFluff spells them; LintFieldInvalid lists every wrong name."""
+        faults: list[FieldError] = []
+
+        def checked(value: str, check: Callable[[str], str], *loc: str | int) -> str:
+            try:
+                return check(value)
+            except UnknownNameError as error:
+                faults.append(FieldError(("body", *loc), str(error), f"unknown_{error.kind}"))
+                return value
+
+        options = LintOptions(
+            dialect=checked(dialect or self.settings.default_dialect, check_dialect, "dialect"),
+            rules=_checked_all(rules, checked, "rules"),
+            exclude_rules=_checked_all(exclude_rules, checked, "exclude_rules"),
+        )
+        if faults:
+            raise LintFieldInvalid(faults[0].msg, errors=faults)
+        return options
+
+    async def submit(
+        self,
+        principal: Principal,
+        options: LintOptions,
+        *,
+        sql_content: str | None,
+        zip_file_path: str | None,
+    ) -> str:
+        """Return the id of a new job for exactly one of the two sources.
+
+        LintSourceMissing for none or both, LintFieldInvalid for a blank text, SqlTooLarge,
+        LintPathInvalid or StorageKeyError for a path that is no file below the root.
+        """
+        if (sql_content is None) == (zip_file_path is None):
+            raise LintSourceMissing
+        job_id = _new_job_id()
+        if sql_content is not None:
+            data = self._check_text(sql_content)
+            key = text_key(job_id)
+            source = _Source(key, "query.sql", SubmissionType.SINGLE_FILE, len(data))
+            await self.services.storage.put(key, data)
+        else:
+            key = await self._check_path(zip_file_path or "", principal)
+            source = _Source(key, shown_name(key), SubmissionType.ZIP_ARCHIVE)
+        return await self._accept(job_id, principal, options, source)
+
+    async def submit_upload(
+        self,
+        principal: Principal,
+        options: LintOptions,
+        *,
+        file_name: str,
+        extension: str,
+        chunks: AsyncIterable[bytes],
+        max_bytes: int,
+    ) -> str:
+        """Return the id of a new job for a checked upload; StorageTooLarge over the limit."""
+        job_id = _new_job_id()
+        key = upload_key(job_id, extension)
+        size = await self.services.storage.put_stream(key, chunks, max_bytes=max_bytes)
+        is_zip = extension == "zip"
+        kind = SubmissionType.ZIP_ARCHIVE if is_zip else SubmissionType.SINGLE_FILE
+        source = _Source(key, shown_name(file_name), kind, size)
+        return await self._accept(job_id, principal, options, source)
+
+    async def get(
+        self, job_id: str, principal: Principal, *, page: int, size: int
+    ) -> tuple[LintingJob, int, list[LintingTask]]:
+        """Return a job, how many files it has, and one page of them; JobNotFound."""
+        await self._find(job_id, principal)
+        await reconcile(self.services.databases, job_id)
+        job = await self._find(job_id, principal)
+        async with self.services.databases.transaction(BIND) as session:
+            total, rows = await session.run_sync(_page, job_id, page, size)
+        return job, total, rows
+
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        status: str | None,
+        before: int | None,
+        limit: int,
+    ) -> list[LintingJob]:
+        """Return up to `limit` jobs, newest first: the caller's own, an administrator's all."""
+        filters: dict[str, Any] = {} if status is None else {"status": status}
+        if not principal.allows("admin"):
+            filters |= {"created_by": principal.id}
+        if principal.tenant is not None:
+            filters |= {"tenant": principal.tenant}
+        async with self.services.databases.transaction(BIND) as session:
+            return await session.run_sync(_jobs, filters, before, limit)
+
+    def _check_text(self, sql_content: str) -> bytes:
+        if not sql_content.strip():
+            error = FieldError(("body", "sql_content"), "must not be blank", "blank_text")
+            raise LintFieldInvalid("'sql_content' holds no SQL.", errors=[error])
+        data = sql_content.encode("utf-8")
+        limit = self.settings.max_text_bytes
+        if len(data) > limit:
+            raise SqlTooLarge(f"The text has {len(data)} bytes; the limit is {limit}.")
+        return data
+
+    async def _check_path(self, path: str, principal: Principal) -> str:
+        key = check_key(path)
+        if key.split("/", 1)[0] in OWN_FOLDERS and not principal.allows("admin"):
+            raise LintPathInvalid("'zip_file_path' lies in a folder of the service itself.")
+        if not await self.services.storage.exists(key):
+            raise LintPathInvalid("'zip_file_path' names no file below the storage root.")
+        return key
+
+    async def _accept(
+        self, job_id: str, principal: Principal, options: LintOptions, source: _Source
+    ) -> str:
+        run_id = new_id()
+        job = LintingJob(
+            job_id=job_id,
+            status=JobStatus.ACCEPTED,
+            submission_type=source.kind,
+            source_path=source.key,
+            file_name=source.file_name,
+            dialect=options.dialect,
+            rules=list(options.rules) or None,
+            exclude_rules=list(options.exclude_rules) or None,
+            run_id=run_id,
+            created_by=principal.id,
+            tenant=principal.tenant,
+        )
+        is_single = source.kind is SubmissionType.SINGLE_FILE
+        rows = [job, _single_task(job, run_id, source)] if is_single else [job]
+        request = RunRequest(
+            task=PROCESS_TASK if is_single else EXPAND_TASK,
+            params={"task_id": run_id} if is_single else {"job_id": job_id},
+            task_id=run_id,
+            labels={"job_id": job_id},
+        )
+        try:
+            async with self.services.databases.transaction(BIND) as session:
+                session.add_all(rows)
+            await self.services.submission.submit(
+                request, principal=principal, trace=current_trace() or new_trace()
+            )
+        except BaseException:
+            await self._take_back(job_id)
+            raise
+        return job_id
+
+    async def _take_back(self, job_id: str) -> None:
+        # Whatever cannot be removed now is harmless: a job without a run is closed when looked at.
+        with contextlib.suppress(TaskyardError, OSError):
+            async with self.services.databases.transaction(BIND) as session:
+                await session.run_sync(_remove, job_id)
+            await self.services.storage.delete_prefix(f"jobs/{job_id}")
+
+    async def _find(self, job_id: str, principal: Principal) -> LintingJob:
+        async with self.services.databases.transaction(BIND) as session:
+            job = await session.run_sync(repository.find_job, job_id)
+        if job is None or not _may_see(job, principal):
+            raise JobNotFound
+        return job
+
+
+def _new_job_id() -> str:
+    return f"job-{new_id()}"
+
+
+def _checked_all(
+    names: list[str] | None, checked: Callable[..., str], field: str
+) -> tuple[str, ...]:
+    spelled = {checked(name, check_rule, field, place) for place, name in enumerate(names or ())}
+    return tuple(sorted(spelled))
+
+
+def _single_task(job: LintingJob, run_id: str, source: _Source) -> LintingTask:
+    return LintingTask(
+        task_id=run_id,
+        job_id=job.job_id,
+        status=FileStatus.PENDING,
+        source_file_path=source.key,
+        file_name=source.file_name,
+        size_bytes=source.size_bytes,
+    )
+
+
+def _may_see(job: LintingJob, principal: Principal) -> bool:
+    mine = job.created_by == principal.id or principal.allows("admin")
+    return mine and (principal.tenant is None or job.tenant == principal.tenant)
+
+
+def _page(session: Session, job_id: str, page: int, size: int) -> tuple[int, list[LintingTask]]:
+    total, rows = repository.page_of_tasks(session, job_id, page=page, size=size)
+    return total, list(rows)
+
+
+def _jobs(
+    session: Session, filters: dict[str, Any], before: int | None, limit: int
+) -> list[LintingJob]:
+    return list(repository.page_of_jobs(session, filters=filters, before=before, limit=limit))
+
+
+def _remove(session: Session, job_id: str) -> None:
+    session.execute(delete(LintingTask).where(LintingTask.job_id == job_id))
+    session.execute(delete(LintingJob).where(LintingJob.job_id == job_id))
