@@ -1,7 +1,7 @@
 """One set of promises, kept by every adapter, in the blocking and the asyncio form."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -243,7 +243,7 @@ BAD_KEYS = {
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS.keys())
 def test_a_bad_key_is_refused_everywhere(storage: SyncStorage, key: str) -> None:
     storage.put("good", b"x")
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: storage.put(key, b"x"),
         lambda: storage.put_stream(key, [b"x"]),
         lambda: storage.get(key),
@@ -262,7 +262,7 @@ def test_a_bad_key_is_refused_everywhere(storage: SyncStorage, key: str) -> None
 
 @pytest.mark.parametrize("prefix", ["..", "a/../..", "/etc", "a//b", "a\x00", "a//", "..\\x"])
 def test_a_bad_prefix_is_refused_everywhere(storage: SyncStorage, prefix: str) -> None:
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: storage.list(prefix),
         lambda: storage.delete_prefix(prefix),
         lambda: storage.move_prefix(prefix, "b"),
