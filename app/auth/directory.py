@@ -7,7 +7,7 @@ noticed by every process within CACHE_SECONDS, and by the one that did it at onc
 import time
 from dataclasses import dataclass, replace
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.errors import InvalidToken
@@ -54,7 +54,7 @@ class Directory:
         async with self._databases.transaction(APPLICATION_BIND) as session:
             if await _is_revoked(session, claims):
                 raise InvalidToken("revoked")
-            owner = await session.get(User if claims.kind == "user" else Client, claims.subject)
+            owner = await _find(session, claims)
         if owner is None or not owner.is_active or owner.token_version != claims.version:
             raise InvalidToken("its owner is gone, switched off or has a new password")
         principal = principal_for(owner)
@@ -76,10 +76,15 @@ def principal_for(owner: User | Client) -> Principal:
     )
 
 
+async def _find(session: AsyncSession, claims: Claims) -> User | Client | None:
+    if claims.kind == "user":
+        return await session.get(User, claims.subject)
+    return await session.get(Client, claims.subject)
+
+
 async def _is_revoked(session: AsyncSession, claims: Claims) -> bool:
     revoked = exists().where(RevokedToken.token_id == claims.token_id)
-    if claims.session_id is not None:
-        revoked = revoked | exists().where(
-            RefreshToken.family_id == claims.session_id, RefreshToken.revoked_at.is_not(None)
-        )
-    return bool(await session.scalar(select(revoked)))
+    ended = exists().where(
+        RefreshToken.family_id == claims.session_id, RefreshToken.revoked_at.is_not(None)
+    )
+    return bool(await session.scalar(select(or_(revoked, ended))))

@@ -10,13 +10,13 @@ from sqlalchemy import select, update
 
 from app.auth.accounts import Accounts, hash_secret, normal_name
 from app.auth.directory import Directory, principal_for
-from app.auth.errors import InvalidClient, InvalidCredentials, InvalidGrant, InvalidToken, NameTaken
+from app.auth.errors import InvalidClient, InvalidCredentials, InvalidToken, NameTaken
 from app.auth.keys import open_signing_key
 from app.auth.models import Client, User
 from app.auth.passwords import MAX_BYTES, Passwords, check_length
 from app.auth.principal import Principal
 from app.auth.refresh import PREFIX, RefreshTokens
-from app.auth.scopes import narrow, scope_text, still_granted
+from app.auth.scopes import narrow, scope_text
 from app.auth.throttle import LoginThrottle
 from app.auth.tokens import Claims, TokenService
 from app.common.errors import ConfigurationError, NotFound, ValidationFailed
@@ -87,15 +87,12 @@ class Identity(Accounts):
 
     async def refresh_grant(self, refresh_token: str, scope: str | None) -> TokenPair:
         """Return new tokens for a refresh token, which is used up; InvalidGrant or InvalidScope."""
-        rotation = await self._refresh.rotate(refresh_token)
-        async with self._databases.transaction(APPLICATION_BIND) as session:
-            user = await session.get(User, rotation.user_id)
-        if user is None or not user.is_active:
-            raise InvalidGrant
-        principal = principal_for(user)
-        scopes = narrow(still_granted(principal.scopes, rotation.scopes), scope)
+        rotation = await self._refresh.rotate(refresh_token, scope)
         return self._pair(
-            principal, scopes, refresh_token=rotation.token, session_id=rotation.family_id
+            rotation.principal,
+            rotation.scopes,
+            refresh_token=rotation.token,
+            session_id=rotation.family_id,
         )
 
     async def client_credentials_grant(
@@ -149,7 +146,7 @@ class Identity(Accounts):
         )
 
     async def bootstrap_admin(self) -> str | None:
-        """Make the first administrator while there is no user; return the password if it was made up.
+        """Make the first administrator while there is no user; return a password that was made up.
 
         Of several processes that start at once, one makes it: the name is unique.
         """

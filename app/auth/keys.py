@@ -1,4 +1,4 @@
-"""The key that signs access tokens: an HMAC secret, or a private key that JWKS shows the public half of."""
+"""The key that signs access tokens: an HMAC secret, or a private key with a public JWK."""
 
 import base64
 import hashlib

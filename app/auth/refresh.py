@@ -16,8 +16,11 @@ from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.accounts import hash_secret
+from app.auth.directory import principal_for
 from app.auth.errors import InvalidGrant
-from app.auth.models import RefreshToken, RevokedToken
+from app.auth.models import RefreshToken, RevokedToken, User
+from app.auth.principal import Principal
+from app.auth.scopes import narrow, still_granted
 from app.common.ids import new_id
 from app.common.logging import get_logger
 from app.config.settings import APPLICATION_BIND
@@ -34,7 +37,7 @@ log = get_logger(__name__)
 class Rotation:
     """A refresh token that was just used, and the one that takes its place."""
 
-    user_id: str
+    principal: Principal
     family_id: str
     scopes: frozenset[str]
     token: str
@@ -64,14 +67,18 @@ class RefreshTokens:
         await session.flush()
         return token, family_id
 
-    async def rotate(self, token: str) -> Rotation:
-        """Use the token up and return the next; raises InvalidGrant for one that is not good."""
+    async def rotate(self, token: str, scope: str | None) -> Rotation:
+        """Use the token up and return the next, with the scopes asked for or all that it has.
+
+        Raises InvalidGrant for a token that is not good, and InvalidScope, which
+        leaves the token as it was.
+        """
         if not token.startswith(PREFIX) or len(token) > MAX_LENGTH:
             raise InvalidGrant
         token_hash = hash_secret(token)
         async with self._databases.transaction(APPLICATION_BIND) as session:
             if await _use(session, token_hash):
-                return await self._next(session, token_hash)
+                return await self._next(session, token_hash, scope)
             stale = await _find(session, token_hash)
             if stale is not None and stale.used_at is not None:
                 # Committed, and told after the transaction: an error in it would undo it.
@@ -98,9 +105,13 @@ class RefreshTokens:
             revoked = delete(RevokedToken).where(RevokedToken.expires_at < db_now())
             return await _count(session, tokens) + await _count(session, revoked)
 
-    async def _next(self, session: AsyncSession, token_hash: str) -> Rotation:
+    async def _next(self, session: AsyncSession, token_hash: str, scope: str | None) -> Rotation:
         used = await _find(session, token_hash)
-        assert used is not None  # noqa: S101 - it was updated in this transaction
+        user = await session.get(User, used.user_id) if used is not None else None
+        if used is None or user is None or not user.is_active:
+            raise InvalidGrant
+        principal = principal_for(user)
+        scopes = narrow(still_granted(principal.scopes, frozenset(used.scopes)), scope)
         token = _new_token()
         session.add(
             RefreshToken(
@@ -112,7 +123,7 @@ class RefreshTokens:
             )
         )
         await session.flush()
-        return Rotation(used.user_id, used.family_id, frozenset(used.scopes), token)
+        return Rotation(principal, used.family_id, scopes, token)
 
 
 def _new_token() -> str:
