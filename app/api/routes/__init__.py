@@ -1,6 +1,6 @@
 """The core's own routes; a plugin's are mounted beside them by `app.api.mounting`."""
 
-from app.api.routes import documents, health, metrics, registry, runs, service
+from app.api.routes import auth, documents, health, metrics, registry, runs, service, users
 
-ROOT_ROUTERS = (health.root_router, metrics.root_router, documents.root_router)
-ROUTERS = (registry.router, runs.router, health.router, service.router)
+ROOT_ROUTERS = (health.root_router, metrics.root_router, documents.root_router, auth.root_router)
+ROUTERS = (registry.router, runs.router, health.router, service.router, auth.router, users.router)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import get_identity, requires
-from app.api.schemas import Moment, StrictBody
+from app.api.moments import Moment
+from app.api.schemas import StrictBody
 from app.auth.accounts import MAX_SCOPES, Account, ServiceClient
 from app.auth.identity import Identity
 from app.auth.passwords import MAX_BYTES
@@ -35,7 +36,7 @@ class NewUser(StrictBody):
     name: Name
     password: Password
     role: Role = "viewer"
-    scopes: Scopes = []
+    scopes: Scopes = Field(default_factory=list)
     tenant: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
