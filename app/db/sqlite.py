@@ -67,5 +67,6 @@ def _switch_to_wal(cursor: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    if connection.get_isolation_level() != "AUTOCOMMIT":
+    # The option is asked, not the dialect: SQLite itself reports a level that knows no AUTOCOMMIT.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -256,7 +256,7 @@ class TaskContext:
         self._check_lease(result.rowcount)
 
     def _progress_params(self, report: dict[str, Any]) -> dict[str, Any]:
-        return {"run_id": self.task_id, "fence": self._claim.fence, "progress": report}
+        return {"run_id": self.task_id, "held_fence": self._claim.fence, "progress": report}
 
     def _check_lease(self, changed_rows: int) -> None:
         if changed_rows == 0:

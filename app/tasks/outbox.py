@@ -42,7 +42,7 @@ class Outbox:
             OUTBOX_UNCONFIRMED.inc(missing)
             log.warning("messages not confirmed; the sweeper will send them again", count=missing)
         marks = [
-            {"run_id": wakeup.run_id, "fence": wakeup.fence}
+            {"run_id": wakeup.run_id, "held_fence": wakeup.fence}
             for wakeup in wakeups
             if wakeup.run_id in confirmed
         ]

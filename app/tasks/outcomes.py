@@ -219,7 +219,7 @@ def _record_with_sync(
 def _values(claim: Row[Any], outcome: Outcome, worker: str) -> dict[str, Any]:
     fixed = {
         "run_id": claim.id,
-        "fence": claim.fence,
+        "held_fence": claim.fence,
         "actor": "worker",
         "worker": worker,
         "detail": None,

@@ -62,7 +62,10 @@ class Services:
         await self.databases.dispose()
 
 
-def load_code(settings: Settings) -> tuple[tuple[LoadedPlugin, ...], Registry]:
+Code = tuple[tuple[LoadedPlugin, ...], Registry]
+
+
+def load_code(settings: Settings) -> Code:
     """Return the plugins that the settings name and the registry of their tasks; errors name the
     plugin.
     """
@@ -71,9 +74,14 @@ def load_code(settings: Settings) -> tuple[tuple[LoadedPlugin, ...], Registry]:
     return plugins, build_registry(plugins, (celery.default_queue, *celery.queues))
 
 
-def open_services(settings: Settings, *, transport: Transport) -> Services:
-    """Put the parts of a process together. Nothing connects before it is used."""
-    plugins, registry = load_code(settings)
+def open_services(
+    settings: Settings, *, transport: Transport, code: Code | None = None
+) -> Services:
+    """Put the parts of a process together. Nothing connects before it is used.
+
+    `code` is what `load_code` returned, for a process that opens services more than once.
+    """
+    plugins, registry = code or load_code(settings)
     plugin_settings = {
         plugin.name: plugin.settings(settings.plugin_settings.get(plugin.name, {}))
         for plugin in plugins

@@ -115,7 +115,7 @@ def _moving(name: str, statement: Update, *columns: ColumnElement[Any]) -> Trans
 
 _THIS_RUN = RUN.id == bindparam("run_id", type_=IdType)
 _THIS_ATTEMPT = and_(
-    _THIS_RUN, RUN.status == Status.RUNNING, RUN.fence == bindparam("fence", type_=Integer)
+    _THIS_RUN, RUN.status == Status.RUNNING, RUN.fence == bindparam("held_fence", type_=Integer)
 )
 _NO_LEASE = {"lease_owner": None, "lease_expires_at": None}
 _ENDED = {**_NO_LEASE, "finished_at": db_now(), "updated_at": db_now()}
@@ -300,7 +300,7 @@ def write(connection: Connection, transition: Transition, params: Params) -> Row
 
 MARK_PUBLISHED = (
     update(TaskRun)
-    .where(_THIS_RUN, RUN.fence == bindparam("fence", type_=Integer), RUN.published_at.is_(None))
+    .where(_THIS_RUN, RUN.fence == bindparam("held_fence", type_=Integer), RUN.published_at.is_(None))
     .values(published_at=db_now(), updated_at=db_now())
 )
 
