@@ -20,6 +20,7 @@ from app.api.middleware.framing import FramingMiddleware
 from app.api.middleware.head import HeadMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.api.middleware.tracing import TraceMiddleware
+from app.api.migration_check import MigrationCheck
 from app.api.mounting import allowed_methods, mount_core, mount_plugin
 from app.api.problems import problem_response
 from app.api.routes import ROOT_ROUTERS, ROUTERS
@@ -101,4 +102,5 @@ def _checks(services: ApiServices) -> dict[str, Check]:
         "redis": core.cache.ping,
         "broker": core.transport.ping,
         "storage": core.storage.ping,
+        "migrations": MigrationCheck(core.databases, core.plugins),
     }

@@ -1,4 +1,4 @@
-"""Cursors are tied to the list that made them: the same filters, the same tenant, no letter changed."""
+"""Cursors are tied to the list that made them: same filters, same tenant, no letter changed."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Where a fault stands in the request: services name the field, the API names the body around it."""
+"""Where a fault stands: services name the field, the API names the body around it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

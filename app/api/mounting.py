@@ -65,7 +65,7 @@ def allowed_methods(app: FastAPI, scope: Scope) -> set[str]:
     methods: set[str] = set()
     for route in app.router.routes:
         if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE:
-            methods |= route.methods
+            methods |= route.methods or set()
     return methods | {"HEAD"} if "GET" in methods else methods
 
 
@@ -136,6 +136,8 @@ def _refusal(plugin: LoadedPlugin, context: RouteContext, reason: str) -> Plugin
 
 def _taken(app: FastAPI, path: str, methods: set[str]) -> str | None:
     for route in app.router.routes:
-        if isinstance(route, APIRoute) and route.path == path and route.methods & methods:
-            return f"{'/'.join(sorted(route.methods & methods))} {path}"
+        if isinstance(route, APIRoute) and route.path == path:
+            both = (route.methods or set()) & methods
+            if both:
+                return f"{'/'.join(sorted(both))} {path}"
     return None

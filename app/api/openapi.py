@@ -36,7 +36,7 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
     document["components"]["securitySchemes"] = _security_schemes(app)
     for route in app.routes:
         if isinstance(route, DoorRoute) and route.include_in_schema:
-            for method in route.methods:
+            for method in route.methods or ():
                 _complete(document["paths"][route.path_format][method.lower()], route)
     return document
 

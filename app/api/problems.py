@@ -76,7 +76,6 @@ class Problem(BaseModel):
     trace_id: str | None = Field(description="Leads to the lines of this request in the log.")
     errors: list[ProblemField] | None = None
     hint: str | None = None
-    error: str | None = Field(None, description="RFC 6749's code, on the token endpoint.")
 
 
 def as_taskyard_error(error: Exception) -> errors.TaskyardError | None:
@@ -109,7 +108,6 @@ def problem_response(error: Exception) -> Response:
             trace_id=current_trace_id(),
             errors=[_field(one) for one in known.errors[:MAX_ERRORS]] or None,
             hint=known.hint,
-            error=getattr(known, "error", None),
         ),
         known.headers,
     )

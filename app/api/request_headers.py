@@ -13,7 +13,7 @@ _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(;.*)?", re.IGNORECASE)
 
 
 async def read_idempotency_key(request: Request) -> str | None:
-    """Return the key, None without one; InvalidIdempotencyKey for a second header or a bad value."""
+    """Return the key or None; InvalidIdempotencyKey for a second header or a bad value."""
     values = request.headers.getlist("idempotency-key")
     if not values:
         return None

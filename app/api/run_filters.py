@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from app.api.moments import Moment
 from app.api.queries import accepts_query_prefix
@@ -17,42 +17,38 @@ LABEL_PREFIX = "label."
 _labels: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelKey, LabelValue])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-Name = Annotated[str, Query(max_length=200)]
 Id = Annotated[str, AfterValidator(parse_id)]
-TraceId = Annotated[str, Query(pattern="^[0-9a-f]{32}$")]
-Text = Annotated[str, Query(min_length=1, max_length=200)]
+
+
+class RunQuery(BaseModel):
+    """The filters with a name of their own; labels come beside them."""
+
+    status: list[Status] = []
+    task: Annotated[str, Field(max_length=200)] | None = None
+    queue: Annotated[str, Field(max_length=64)] | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    batch_id: Id | None = None
+    parent_id: Id | None = None
+    trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    q: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=200, description="Part of a task's name or an error."),
+        ]
+        | None
+    ) = None
 
 
 @accepts_query_prefix(LABEL_PREFIX)
-async def read_filters(
-    request: Request,
-    *,
-    status: Annotated[list[Status], Query()] = [],  # noqa: B006 - FastAPI copies it
-    task: Name | None = None,
-    queue: Name | None = None,
-    created_after: Moment | None = None,
-    created_before: Moment | None = None,
-    batch_id: Id | None = None,
-    parent_id: Id | None = None,
-    trace_id: TraceId | None = None,
-    q: Text | None = None,
-) -> RunFilters:
-    """Return what the list is narrowed to; `q` searches in task names and errors."""
-    if created_after and created_before and created_after >= created_before:
+async def read_filters(query: Annotated[RunQuery, Query()], request: Request) -> RunFilters:
+    """Return what the list is narrowed to."""
+    after, before = query.created_after, query.created_before
+    if after and before and after >= before:
         fault = FieldError(("query", "created_before"), "must be after created_after", "empty_span")
         raise ValidationFailed("The span of time is empty.", errors=[fault])
-    return RunFilters(
-        statuses=status,
-        task=task,
-        queue=queue,
-        labels=_read_labels(request),
-        created_after=created_after,
-        created_before=created_before,
-        batch_id=batch_id,
-        parent_id=parent_id,
-        trace_id=trace_id,
-        q=q,
-    )
+    exact = query.model_dump(exclude={"status"})
+    return RunFilters(statuses=query.status, labels=_read_labels(request), **exact)
 
 
 def _read_labels(request: Request) -> dict[str, str]:

@@ -35,7 +35,7 @@ _COPIED = (
 
 def run_view(row: Row[Any], request: Request) -> Run:
     """Return a run; a result that lies on the storage is behind its link."""
-    columns: Mapping[str, Any] = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     return Run(
         task_id=row.id,
         status=Status(row.status),

@@ -2,5 +2,17 @@
 
 from app.api.routes import auth, documents, health, metrics, registry, runs, service, users
 
-ROOT_ROUTERS = (health.root_router, metrics.root_router, documents.root_router, auth.root_router)
-ROUTERS = (registry.router, runs.router, health.router, service.router, auth.router, users.router)
+ROOT_ROUTERS = (
+    health.root_router,
+    metrics.root_router,
+    documents.root_router,
+    auth.root_router,
+)
+ROUTERS = (
+    auth.router,
+    users.router,
+    registry.router,
+    runs.router,
+    health.router,
+    service.router,
+)

@@ -1,6 +1,7 @@
 """Running tasks and looking at the runs."""
 
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import StreamingResponse
@@ -35,6 +36,7 @@ _RETRY_AFTER_SECONDS = "1"
     responses={200: {"model": Run, "description": "The run ended within `Prefer: wait=N`"}},
 )
 async def run_task(
+    *,
     body: RunTaskBody,
     services: CoreServices,
     caller: Runner,
@@ -42,19 +44,15 @@ async def run_task(
     wait_seconds: WaitSeconds,
     request: Request,
     response: Response,
-) -> Any:
+) -> AcceptedRun | Response:
     """Accept a run; when this answers 202 the run is durable.
 
     With `Prefer: wait=N` (at most 30 seconds) the answer is the whole run, if it ends in time.
     """
+    wish = RunRequest(task=body.task, params=body.params, options=body.options, labels=body.labels)
     with in_body():
         accepted = await services.submission.submit(
-            RunRequest(
-                task=body.task, params=body.params, options=body.options, labels=body.labels
-            ),
-            principal=caller,
-            trace=current_trace() or new_trace(),
-            idempotency_key=key,
+            wish, principal=caller, trace=current_trace() or new_trace(), idempotency_key=key
         )
     links = run_links(request, accepted.task_id)
     response.headers["Location"] = links["self"]
@@ -64,8 +62,7 @@ async def run_task(
         response.headers["Preference-Applied"] = f"wait={wait_seconds}"
         run = await wait_for_end(services.runs, accepted.task_id, caller, wait_seconds, request)
         if run.status in ENDED:
-            response.status_code = 200
-            return run_view(run, request)
+            return _whole(run_view(run, request), response.headers)
     response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
     return AcceptedRun(
         task_id=accepted.task_id,
@@ -144,8 +141,12 @@ async def cancel_run(
     return run_view(await services.runs.cancel(task_id, caller), request)
 
 
+def _whole(run: Run, headers: Mapping[str, str]) -> Response:
+    return Response(run.model_dump_json(), headers=headers, media_type="application/json")
+
+
 def _stream(reader: StorageReader) -> Response:
-    async def chunks() -> Any:
+    async def chunks() -> AsyncIterator[bytes]:
         async with reader:
             async for chunk in reader:
                 yield chunk
