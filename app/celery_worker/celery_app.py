@@ -14,20 +14,21 @@ from kombu import Exchange, Queue
 
 from app.celery_worker import inproc
 from app.celery_worker.runtime import execution_on
-from app.celery_worker.site import ExecutionFactory, ServicesFactory, Site, attach
+from app.celery_worker.site import ExecutionFactory, ServicesFactory, Site, SweepingFactory, attach
 from app.celery_worker.topology import Topology
 from app.celery_worker.worker import RunTask, WorkerLife
 from app.common.logging import configure_logging
 from app.config.loading import load_settings
 from app.config.settings import LoggingSettings, Settings
 from app.tasks.services import load_code, open_services
+from app.tasks.sweeper import Sweeper
 
 # RabbitMQ gives up on a silent worker after two of these and hands its messages to another.
 _HEARTBEAT_SECONDS: Final = 10
 
 
-class ClassQueues(Queues):  # type: ignore[misc]  # the stubs leave it untyped
-    """Queues that `--queues` selects by class: `-Q reports` means `reports.high`, `reports`, `reports.low`."""
+class ClassQueues(Queues):
+    """Queues that `--queues` selects by class: `-Q reports` means all three queues of `reports`."""
 
     def select(self, include: Any) -> None:
         names = include.split(",") if isinstance(include, str) else list(include or ())
@@ -38,7 +39,7 @@ class ClassQueues(Queues):  # type: ignore[misc]  # the stubs leave it untyped
         return queues or [self[name]]
 
 
-class ClassAMQP(AMQP):  # type: ignore[misc]  # the stubs leave it untyped
+class ClassAMQP(AMQP):
     queues_cls = ClassQueues
 
 
@@ -49,6 +50,7 @@ def create_celery(
     queues: Iterable[str] = (),
     services_factory: ServicesFactory | None = None,
     execution_factory: ExecutionFactory = execution_on,
+    sweeping_factory: SweepingFactory = Sweeper,
 ) -> Celery:
     """Return the app with one Celery task per registered name and our queues for the classes.
 
@@ -57,7 +59,9 @@ def create_celery(
     """
     url = settings.celery.broker_url.get_secret_value()
     inproc.check_allowed(url)
-    classes = tuple(dict.fromkeys((settings.celery.default_queue, *settings.celery.queues, *queues)))
+    classes = tuple(
+        dict.fromkeys((settings.celery.default_queue, *settings.celery.queues, *queues))
+    )
     topology = Topology.of(settings.celery)
     site = Site(
         settings,
@@ -66,18 +70,21 @@ def create_celery(
         classes,
         services_factory or (lambda transport: open_services(settings, transport=transport)),
         execution_factory,
+        sweeping_factory,
     )
     app = Celery("taskyard", amqp=ClassAMQP, set_as_current=False)
     attach(app, site)
     app.conf.update(_configuration(settings, topology, classes))
     app.steps["worker"].add(WorkerLife)
     for name in sorted(site.task_names):
-        app.task(RunTask.run, name=name, base=RunTask, bind=True)
+        app.task(name=name, base=RunTask, bind=True)(RunTask.run)
     _configure_logs(settings.logging)
     return app
 
 
-def _configuration(settings: Settings, topology: Topology, classes: Iterable[str]) -> dict[str, Any]:
+def _configuration(
+    settings: Settings, topology: Topology, classes: Iterable[str]
+) -> dict[str, Any]:
     celery = settings.celery
     url = celery.broker_url.get_secret_value()
     embedded = inproc.is_inproc(url)
@@ -134,11 +141,11 @@ def _queues(topology: Topology, classes: Iterable[str], *, embedded: bool) -> li
                     exchange,
                     spec.routing_key,
                     queue_arguments=dict(spec.arguments),
-                    # RabbitMQ has our order in the worker's slots; in one process the broker has it.
+                    # With RabbitMQ the worker's slots have the order, in one process the broker.
                     consumer_arguments={"x-priority": urgency} if embedded else None,
                     no_declare=True,
                 )
-                queue.queue_class = queue_class
+                queue.queue_class = queue_class  # type: ignore[attr-defined]  # ours, for `-Q`
                 queues.append(queue)
     return queues
 

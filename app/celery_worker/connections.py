@@ -78,9 +78,10 @@ def declare_queue(channel: Any, queue: QueueSpec) -> None:
 
 def _mismatch(kind: str, name: str, error: PreconditionFailed) -> TopologyMismatch:
     return TopologyMismatch(
-        f"The {kind} {name!r} exists on the broker with other arguments: {error.reply_text or error}",
+        f"The {kind} {name!r} exists on the broker with other arguments: {error.reply_text}",
         hint=(
-            f"Let its messages run out and delete it (`rabbitmqctl delete_queue {name}`), or set another "
-            "`celery.namespace` and `celery.queue_prefix`; it is declared again at the next start."
+            f"Let its messages run out and delete it (`rabbitmqctl delete_queue {name}`); it is "
+            "declared again at the next start. Or set another `celery.namespace` and "
+            "`celery.queue_prefix`."
         ),
     )

@@ -7,7 +7,7 @@ start the sweeper sends again what is still waiting.
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from amqp.exceptions import NotFound, PreconditionFailed
 from amqp.protocol import queue_declare_ok_t
@@ -44,8 +44,8 @@ def check_allowed(url: str) -> None:
     """Raise InprocOutsideOneProcess when a process without its own worker meets `inproc://`."""
     if is_inproc(url) and not _allowed:
         raise InprocOutsideOneProcess(
-            "celery.broker_url is `inproc://`, which works only while API, worker and beat are one process.",
-            hint="Run `taskyard dev`, or set TASKYARD_CELERY__BROKER_URL to an amqp:// URL for separate processes.",
+            "celery.broker_url is `inproc://`, which joins API, worker and beat of one process only.",
+            hint="Run `taskyard dev`, or set TASKYARD_CELERY__BROKER_URL to an amqp:// URL.",
         )
 
 
@@ -54,14 +54,14 @@ def broker() -> InprocBroker:
     return _broker
 
 
-class QoS(virtual.QoS):
+class Deliveries(virtual.QoS):
     """What this channel has delivered and not settled; acknowledged from any thread."""
 
     def __init__(self, channel: "Channel", prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
         # Messages are given back when the channel closes; at the interpreter's end there is
         # nobody left to give them to.
-        self._on_collect.cancel()
+        self._on_collect.cancel()  # type: ignore[attr-defined]  # the stubs do not know it
         self._deliveries: dict[str, tuple[BrokerQueue, Raw]] = {}
 
     def can_consume(self) -> bool:
@@ -81,7 +81,7 @@ class QoS(virtual.QoS):
         if taken := self._deliveries.pop(delivery_tag, None):
             (_broker.give_back if requeue else _broker.refuse)(*taken)
 
-    def restore_unacked_once(self, stderr: Any = None) -> None:
+    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
         for tag in reversed(list(self._deliveries)):
             self.reject(tag, requeue=True)
 
@@ -89,91 +89,81 @@ class QoS(virtual.QoS):
 class Channel(virtual.Channel):
     """A channel on the process's broker, with confirms and returns as RabbitMQ sends them."""
 
-    QoS = QoS
+    QoS = Deliveries
     body_encoding = None  # type: ignore[assignment]  # bytes stay bytes; base64 is for stores of text
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
-        self.events: dict[str, set[Callable[..., object]]] = {
-            "basic_return": set(),
-            "basic_ack": set(),
-            "basic_nack": set(),
-        }
+        names = ("basic_return", "basic_ack", "basic_nack")
+        self.events: dict[str, set[Callable[..., object]]] = {name: set() for name in names}
         self._published: int | None = None
         self._urgency: dict[str, int] = {}
 
     def confirm_select(self) -> None:
         self._published = 0
 
-    def basic_publish(  # type: ignore[override]  # kombu's stub knows no mandatory
-        self,
-        message: Raw,
-        exchange: str = "",
-        routing_key: str = "",
-        mandatory: bool = False,
-        **_: Any,  # noqa: FBT001, FBT002
-    ) -> None:
+    def basic_publish(self, message: Raw, exchange: str, routing_key: str, **options: Any) -> None:
         if exchange and exchange not in _broker.exchanges:
             raise NotFound(f"NOT_FOUND - no exchange '{exchange}'", (60, 40), "Basic.publish", 404)
         # A copy: the broker writes death and delivery headers into what it keeps.
         message = {**message, "headers": dict(message["headers"])}
         self._inplace_augment_message(message, exchange, routing_key)
-        if not _broker.publish(exchange, routing_key, message) and mandatory:
+        if not _broker.publish(exchange, routing_key, message) and options.get("mandatory"):
             returned = self.message_to_python(message)
-            for handler in list(self.events["basic_return"]):
-                handler(PreconditionFailed("NO_ROUTE"), exchange, routing_key, returned)
+            self._tell("basic_return", NotFound("NO_ROUTE"), exchange, routing_key, returned)
         if self._published is not None:
             self._published += 1
-            for handler in list(self.events["basic_ack"]):
-                handler(self._published, False)  # noqa: FBT003 - py-amqp's call: tag, multiple
+            self._tell("basic_ack", self._published, False)  # noqa: FBT003 - py-amqp's call: tag, multiple
 
-    def exchange_declare(
-        self, exchange: str, type: str = "direct", passive: bool = False, **kwargs: Any
-    ) -> None:  # type: ignore[override]  # noqa: A002, FBT001, FBT002
-        if passive:
+    def exchange_declare(self, exchange: str, type: str = "direct", **options: Any) -> None:  # type: ignore[override]  # noqa: A002 - kombu's names; its positional flags are never used
+        if options.get("passive"):
             if exchange not in _broker.exchanges:
                 raise NotFound(
-                    f"NOT_FOUND - no exchange '{exchange}'", (40, 10), "Exchange.declare", 404
+                    f"NOT_FOUND - no exchange '{exchange}'", method_name="Exchange.declare"
                 )
             return
         try:
-            _broker.declare_exchange(exchange, type, dict(kwargs.get("arguments") or {}))
+            _broker.declare_exchange(exchange, type, dict(options.get("arguments") or {}))
         except ArgumentsDiffer as error:
-            raise PreconditionFailed(str(error), (40, 10), "Exchange.declare", 406) from error
+            raise PreconditionFailed(str(error), method_name="Exchange.declare") from error
 
-    def exchange_delete(self, exchange: str, **_: Any) -> None:
+    def exchange_delete(self, exchange: str, *_: Any, **__: Any) -> None:
         _broker.delete_exchange(exchange)
 
-    def queue_declare(
-        self, queue: str = "", passive: bool = False, arguments: Any = None, **_: Any
-    ) -> queue_declare_ok_t:  # type: ignore[override]  # noqa: FBT001, FBT002
-        if not passive:
+    def queue_declare(self, queue: str, **options: Any) -> queue_declare_ok_t:  # type: ignore[override]  # a queue has a name here
+        if not options.get("passive"):
             try:
-                _broker.declare_queue(queue, dict(arguments or {}))
+                _broker.declare_queue(queue, dict(options.get("arguments") or {}))
             except ArgumentsDiffer as error:
-                raise PreconditionFailed(str(error), (50, 10), "Queue.declare", 406) from error
+                raise PreconditionFailed(str(error), method_name="Queue.declare") from error
         elif queue not in _broker.queues:
-            raise NotFound(f"NOT_FOUND - no queue '{queue}'", (50, 10), "Queue.declare", 404)
+            raise NotFound(f"NOT_FOUND - no queue '{queue}'", method_name="Queue.declare")
         return queue_declare_ok_t(queue, _broker.size(queue), 0)
 
-    def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:  # type: ignore[override]
+    def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:  # type: ignore[override]  # as above
         _broker.bind(queue, exchange, routing_key)
 
-    def queue_unbind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:  # type: ignore[override]
+    def queue_unbind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:  # type: ignore[override]  # as above
         _broker.unbind(queue, exchange, routing_key)
 
-    def queue_delete(self, queue: str, **_: Any) -> int:  # type: ignore[override]
+    def queue_delete(self, queue: str, **_: Any) -> int:  # type: ignore[override]  # RabbitMQ's answer, which kombu drops
         return _broker.delete_queue(queue)
 
-    def _size(self, queue: str) -> int:
-        return _broker.size(queue)
+    def basic_get(self, queue: str, **options: Any) -> Any:  # type: ignore[override]  # as above
+        taken = self.take([queue], no_ack=bool(options.get("no_ack")))
+        return None if taken is None else self.Message(taken[1], channel=self)
 
-    def _purge(self, queue: str) -> int:
-        return _broker.purge(queue)
-
-    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:  # type: ignore[override]  # noqa: FBT001, FBT002
-        raw = self.take([queue], no_ack=no_ack)
-        return None if raw is None else self.Message(raw[1], channel=self)
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool,  # noqa: FBT001 - kombu's signature
+        callback: Any,
+        consumer_tag: str | None,
+        **kwargs: Any,
+    ) -> str:
+        super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        self._urgency[queue] = (kwargs.get("arguments") or {}).get("x-priority", 0)
+        return consumer_tag or ""
 
     def take(self, names: list[str], *, no_ack: bool = False) -> tuple[str, Raw] | None:
         """Take one message for a consumer or a get; return its queue's name and the message."""
@@ -186,16 +176,12 @@ class Channel(virtual.Channel):
         if no_ack:
             _broker.settle(queue)
         else:
-            self.qos.deliver(tag, queue, raw)
+            self.own_qos.deliver(tag, queue, raw)
         return queue.name, raw
-
-    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
-        super().basic_consume(queue, *args, **kwargs)
-        self._urgency[queue] = (kwargs.get("arguments") or {}).get("x-priority", 0)
 
     def next_delivery(self) -> tuple[str, Raw] | None:
         """Return the next message for this channel's consumers within its prefetch, or None."""
-        if not self._active_queues or not self.qos.can_consume():
+        if not self._active_queues or not self.own_qos.can_consume():
             return None
         taken = self.take(sorted(self._active_queues, key=lambda name: -self._urgency.get(name, 0)))
         if taken is not None:
@@ -204,9 +190,23 @@ class Channel(virtual.Channel):
             self._active_queues.append(taken[0])
         return taken
 
+    @property
+    def own_qos(self) -> Deliveries:
+        return cast("Deliveries", self.qos)
+
     def close(self) -> None:
         super().close()
         _broker.interrupt()
+
+    def _size(self, queue: str) -> int:
+        return _broker.size(queue)
+
+    def _purge(self, queue: str) -> int:
+        return _broker.purge(queue)
+
+    def _tell(self, event: str, *facts: object) -> None:
+        for handler in list(self.events[event]):
+            handler(*facts)
 
 
 class Transport(virtual.Transport):
@@ -224,8 +224,8 @@ class Transport(virtual.Transport):
     def driver_version(self) -> str:
         return "1"
 
-    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
-        """Deliver one message; socket.timeout when none comes in time or the drain is interrupted."""
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:  # noqa: ARG002 - kombu's signature
+        """Deliver one message; TimeoutError when none comes in time or something interrupts."""
         delivery = self._await_delivery(timeout)
         if delivery is None:
             raise TimeoutError("no message in time")
@@ -237,7 +237,7 @@ class Transport(virtual.Transport):
         with _broker.changed:
             interrupts = _broker.interrupts
             while True:
-                for channel in list(self.channels or ()):
+                for channel in cast("list[Channel]", list(self.channels or ())):
                     if delivery := channel.next_delivery():
                         return delivery
                 left = None if deadline is None else deadline - time.monotonic()

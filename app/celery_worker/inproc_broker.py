@@ -116,7 +116,7 @@ class InprocBroker:
             self.changed.notify_all()
 
     def give_back(self, queue: BrokerQueue, raw: Raw) -> None:
-        """Put a delivered message back at the head, or dead-letter it when it came back too often."""
+        """Put a delivered message back at the head; dead-letter it when it came too often."""
         with self.changed:
             queue.unacknowledged -= 1
             returns = raw["headers"].get("x-delivery-count", 0) + 1
@@ -224,7 +224,7 @@ def _topic_matches(pattern: list[str], words: list[str]) -> bool:
 
 
 def _with_death(headers: Raw, queue: str, reason: str, came_by: tuple[str, str]) -> Raw:
-    """Return the headers with this death counted in `x-death`, the newest first, as RabbitMQ does."""
+    """Return the headers with this death counted in `x-death`, the newest first."""
     exchange, routing_key = came_by
     deaths = [dict(death) for death in headers.get("x-death", ())]
     known = next(

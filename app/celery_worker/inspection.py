@@ -91,7 +91,11 @@ def _check_body(message: Any, *, largest: int | None) -> None:
     if largest is not None and len(body or b"") > largest:
         raise BadMessage(f"its body has {len(body)} bytes")
     try:
-        text = body if isinstance(body, str) else bytes(body).decode(_charset(message.content_encoding))
+        text = (
+            body
+            if isinstance(body, str)
+            else bytes(body).decode(_charset(message.content_encoding))
+        )
         parts = json.loads(text)
     except (ValueError, TypeError, LookupError, RecursionError):
         raise BadMessage("its body is not JSON in UTF-8") from None

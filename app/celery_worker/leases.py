@@ -1,4 +1,4 @@
-"""Beating the leases of a worker's runs from its main process, so that a busy child keeps its run."""
+"""Beating the leases of a worker's runs from its main process, for children that are busy."""
 
 import os
 import threading
@@ -56,7 +56,7 @@ os.register_at_fork(
 
 
 class LeaseKeeper:
-    """A thread that renews the leases of the worker's active runs and stops those that were lost."""
+    """A thread that renews the leases of the worker's active runs and stops the lost ones."""
 
     def __init__(self, site: Site, worker: Any) -> None:
         self._site = site
@@ -116,7 +116,7 @@ class LeaseKeeper:
             return [request for request in requests if request.name in names and request.worker_pid]
 
     def _stop(self, request: Any) -> None:
-        """End an attempt whose run belongs to somebody else now; what it would write is fenced off anyway."""
+        """End an attempt whose run is somebody else's now; its writes are fenced off anyway."""
         _log.warning("leases.lost", task_id=request.id, task=request.name, pid=request.worker_pid)
         pool, hub = self._worker.pool, getattr(self._worker, "hub", None)
         if hub is None or not hasattr(pool, "terminate_job") or request.worker_pid == os.getpid():

@@ -44,4 +44,7 @@ def headers_of(wakeup: Wakeup) -> dict[str, object]:
 
 def dead_letter_headers(wakeup: Wakeup, error: Mapping[str, str]) -> dict[str, object]:
     """Return the headers of a dead letter: the wake-up's own and those that tell its error."""
-    return {**headers_of(wakeup), **{name: text[:_LONGEST_ERROR_TEXT] for name, text in error.items()}}
+    return {
+        **headers_of(wakeup),
+        **{name: text[:_LONGEST_ERROR_TEXT] for name, text in error.items()},
+    }

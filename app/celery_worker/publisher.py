@@ -23,7 +23,7 @@ _IDLE_SECONDS: Final = 5.0
 
 
 class BlockingPublisher:
-    """Publishes on the calling thread: for worker children, which run one task and have no threads."""
+    """Publishes on the calling thread: for worker children, which have one task and no threads."""
 
     def __init__(self, settings: CelerySettings) -> None:
         self._publisher = Publisher(settings)
@@ -179,7 +179,7 @@ def _serve(publisher: Publisher, jobs: Sequence[_Job]) -> None:
             if sends
             else frozenset()
         )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it belongs to the callers
         _log.exception("publisher.failed")
         for job in sends:
             job.fail(error)

@@ -6,7 +6,7 @@ unroutable. Everything else stays unpublished in its row, and the sweeper sends 
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from app.celery_worker import messages
 from app.celery_worker.confirms import BROKER_TROUBLE, ConfirmChannel, Letter, seconds_left
@@ -49,7 +49,7 @@ class Publisher:
         return self._deliver([self._letter(wakeup) for wakeup in wakeups])
 
     def send_dead_letter(self, wakeup: Wakeup, error: Mapping[str, str]) -> bool:
-        """Put a failed run's message on its dead-letter queue; True when the broker confirmed it."""
+        """Put a failed run's message on its dead-letter queue; True when it was confirmed."""
         letter = Letter(
             wakeup.run_id,
             self._topology.dead_letter_exchange,
@@ -82,7 +82,7 @@ class Publisher:
             raise BrokerUnavailable from error
 
     def idle(self) -> None:
-        """Keep the connection alive and notice when it is gone; called now and then between sends."""
+        """Keep the connection alive and notice its end; called now and then between sends."""
         if self._channel is None:
             return
         connection = self._channel.connection
@@ -114,8 +114,8 @@ class Publisher:
             return frozenset()
         deadline = time.monotonic() + self._timeout
         sent: set[str] = set()
-        # More than once: a connection that the broker closed while we were idle, a queue that was
-        # deleted or has expired behind our back, or one that does not fit, shows only when it is used.
+        # More than once: a connection that the broker closed while we were idle, a queue that
+        # was deleted or has expired behind our back, or one that does not fit, shows in use only.
         for _ in range(3):
             waiting = [
                 letter
@@ -175,7 +175,7 @@ class Publisher:
         # A channel of its own: asking for a queue that is not there closes the channel.
         with self._open(deadline).connection.channel() as channel:
             names = self._topology.work_queue_names(queue_class)
-            return sum(channel.queue_declare(name, passive=True).message_count for name in names)
+            return sum(_count(channel, name) for name in names)
 
     def _open(self, deadline: float) -> ConfirmChannel:
         if self._channel is None:
@@ -193,7 +193,7 @@ class Publisher:
         return self._channel
 
     def _drop(self, error: BaseException | None) -> None:
-        """Forget the connection; a broker that is gone or silent is left alone a little longer each time."""
+        """Forget the connection; a broker that is gone or silent is left alone for a while."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.connection.collect(socket_timeout=0.1)
@@ -208,3 +208,7 @@ class Publisher:
 
 def _is_missing(error: BaseException) -> bool:
     return getattr(error, "reply_code", None) == 404
+
+
+def _count(channel: Any, queue: str) -> int:
+    return int(channel.queue_declare(queue, passive=True).message_count)

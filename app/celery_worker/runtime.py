@@ -32,10 +32,18 @@ class Runtime:
     def __init__(self, site: Site, worker: str) -> None:
         self._runner = asyncio.Runner()
         self._services = self._runner.run(_open(site))
+        self._busy = False
         self._execution = site.execution_factory(self._services, worker)
 
     def execute(self, wakeup: Wakeup) -> Disposition:
         """Run one delivery; LATER when neither the database nor the broker took it."""
+        self._busy = True
+        try:
+            return self._execute(wakeup)
+        finally:
+            self._busy = False
+
+    def _execute(self, wakeup: Wakeup) -> Disposition:
         trace = parse_traceparent(wakeup.traceparent) or new_trace()
         with bind_trace(trace, task_id=wakeup.run_id):
             try:
@@ -51,9 +59,9 @@ class Runtime:
             return disposition
 
     def cancel(self) -> None:
-        """Cancel what runs on the loop; called from another thread when the worker stops."""
-        loop = self._runner.get_loop()
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        """Cancel the attempt on the loop, if one runs; called from another thread at the stop."""
+        if self._busy:
+            self._runner.get_loop().call_soon_threadsafe(self._cancel_on_loop)
 
     def close(self) -> None:
         """Let go of the services and the loop."""
@@ -61,6 +69,12 @@ class Runtime:
             self._runner.run(self._services.close())
         finally:
             self._runner.close()
+
+    def _cancel_on_loop(self) -> None:
+        # A loop that stands still keeps the call for its next run, which is another matter.
+        if self._busy:
+            for task in asyncio.all_tasks(self._runner.get_loop()):
+                task.cancel()
 
     def _send_later(self, wakeup: Wakeup) -> bool:
         later = replace(wakeup, delay_seconds=_LATER_SECONDS)
@@ -101,7 +115,7 @@ class Runtimes:
         for runtime in runtimes:
             try:
                 runtime.close()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the other threads' have to be closed as well
                 _log.exception("runtime.close_failed")
 
 

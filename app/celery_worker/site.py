@@ -1,7 +1,7 @@
 """What a Celery app of ours knows besides Celery's own configuration."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,16 @@ class Execution(Protocol):
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition: ...
 
 
+class Sweeping(Protocol):
+    """What the rows need from time to time (`app.tasks.sweeper.Sweeper`)."""
+
+    async def sweep(self) -> object: ...
+
+    async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None: ...
+
+
+SweepingFactory = Callable[[Services], Sweeping]
+
 # Makes the execution on the services of a process or thread, for a worker of the given name.
 ExecutionFactory = Callable[[Services, str], Execution]
 
@@ -37,6 +47,7 @@ class Site:
     queue_classes: tuple[str, ...]
     services_factory: ServicesFactory
     execution_factory: ExecutionFactory
+    sweeping_factory: SweepingFactory
 
 
 def attach(app: Celery, site: Site) -> None:

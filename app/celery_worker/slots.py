@@ -35,7 +35,7 @@ class UrgentFirst:
 
 
 def urgency(waiter: tuple[Any, ...]) -> int:
-    """Return 0 for a request of a `.high` queue, 2 for a `.low` one and 1 for every other waiter."""
+    """Return 0 for a request of a `.high` queue, 2 for a `.low` one and 1 for any other."""
     arguments = waiter[1] if len(waiter) > 1 else ()
     info = getattr(arguments[0], "delivery_info", None) if arguments else None
     routing_key = str((info or {}).get("routing_key") or "")
@@ -43,7 +43,7 @@ def urgency(waiter: tuple[Any, ...]) -> int:
 
 
 def put_urgent_first(semaphore: Any) -> None:
-    """Give the semaphore of a prefork pool its order; a pool without one takes messages as they come."""
+    """Give the semaphore of a prefork pool its order; other pools have none."""
     if semaphore is None:
         return
     waiting = UrgentFirst()

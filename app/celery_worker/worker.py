@@ -1,4 +1,4 @@
-"""The life of a worker process: what is opened after the fork, beaten in between, closed at the end."""
+"""The life of a worker process: opened after the fork, beaten in between, closed at the end."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _runtimes: Runtimes | None = None
 _keeper: LeaseKeeper | None = None
 
 
-class RunTask(Task):  # type: ignore[misc]  # the stubs leave it untyped
+class RunTask(Task[Any, Any]):
     """The Celery side of a registered task: it runs the row of its id and ignores its arguments."""
 
     abstract = True
@@ -48,7 +48,7 @@ class RunTask(Task):  # type: ignore[misc]  # the stubs leave it untyped
         queue, priority = site_of(self.app).topology.read_queue(str(info.get("routing_key") or ""))
         soft = (request.timelimit or (None, None))[1]
         return Wakeup(
-            run_id=request.id,
+            run_id=str(request.id),
             function=self.name,
             queue=queue,
             priority=priority,
@@ -57,7 +57,7 @@ class RunTask(Task):  # type: ignore[misc]  # the stubs leave it untyped
         )
 
 
-class WorkerLife(bootsteps.StartStopStep):  # type: ignore[misc]  # the stubs leave it untyped
+class WorkerLife(bootsteps.StartStopStep):
     """Names the worker before the fork, and keeps its leases while it lives."""
 
     requires = ("celery.worker.components:Pool",)
@@ -75,7 +75,7 @@ class WorkerLife(bootsteps.StartStopStep):  # type: ignore[misc]  # the stubs le
         if _keeper is not None:
             _keeper.start()
 
-    def stop(self, w: Any) -> None:  # noqa: ARG002 - Celery's signature
+    def stop(self, w: Any) -> None:
         """Nothing yet: runs that finish during a warm shutdown still need their leases."""
 
 

@@ -1,0 +1,116 @@
+"""One round of housekeeping: the sweep of the rows, then the archive of the dead-letter queues."""
+
+import asyncio
+from typing import Any, Final
+
+from kombu import Connection
+
+from app.celery_worker.confirms import BROKER_TROUBLE
+from app.celery_worker.connections import declare, open_connection
+from app.celery_worker.dead_letters import facts_of
+from app.celery_worker.publisher import BlockingPublisher
+from app.celery_worker.site import Site, Sweeping
+from app.common.logging import get_logger
+from app.tasks.services import Services
+
+_log = get_logger(__name__)
+
+# So many dead letters of one class are archived before the next sweep is due again.
+_MOST_PER_ROUND: Final = 100
+
+
+class Housekeeper:
+    """Sweeps and archives on the calling thread, on its own event loop; opened on first use."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._runner = asyncio.Runner()
+        self._services: Services | None = None
+        self._sweeping: Sweeping | None = None
+        self._connection: Connection | None = None
+        self._channel: Any = None
+        # Letters that could not be archived yet, by class. They stay unacknowledged: a return
+        # counts as a delivery, and a dead letter must not reach any limit.
+        self._held: dict[str, Any] = {}
+        self._running = False
+        self._failing = False
+
+    def run(self) -> None:
+        """Do one round; what fails is logged and tried again in the next."""
+        self._running = True
+        try:
+            self._runner.run(self._open().sweep())
+            self._archive()
+        except BROKER_TROUBLE as error:
+            _log.warning("housekeeping.delayed", error=repr(error))
+            self._disconnect()
+        except Exception as error:  # noqa: BLE001 - a database that is away comes back
+            # The traceback once, not every second of an outage.
+            _log.warning("housekeeping.failed", error=repr(error), exc_info=not self._failing)
+            self._failing = True
+        else:
+            self._failing = False
+        finally:
+            self._running = False
+
+    def close(self) -> None:
+        """Let go of everything; nothing happens in the middle of a round (a signal's handler)."""
+        if self._running:
+            return
+        self._disconnect()
+        services, self._services, self._sweeping = self._services, None, None
+        if services is not None:
+            self._runner.run(services.close())
+        self._runner.close()
+        self._runner = asyncio.Runner()
+
+    def _open(self) -> Sweeping:
+        if self._sweeping is None:
+            self._services = self._runner.run(self._open_services())
+            self._sweeping = self._site.sweeping_factory(self._services)
+        return self._sweeping
+
+    async def _open_services(self) -> Services:
+        return self._site.services_factory(BlockingPublisher(self._site.settings.celery))
+
+    def _archive(self) -> None:
+        channel = self._connect()
+        for queue_class in self._site.queue_classes:
+            queue = self._site.topology.dead_letter_queue_name(queue_class)
+            for _ in range(_MOST_PER_ROUND):
+                letter = self._held.pop(queue_class, None) or _get(channel, queue)
+                if letter is None or not self._keep(letter, queue_class):
+                    break
+
+    def _keep(self, letter: Any, queue_class: str) -> bool:
+        """Archive one letter and acknowledge it; False when it has to wait for the next round."""
+        try:
+            self._runner.run(self._open().archive_dead_letter(facts_of(letter, queue_class)))
+        except Exception:  # noqa: BLE001 - logged below; whatever it is, the letter stays
+            self._held[queue_class] = letter
+            _log.exception("dead_letter.not_archived", queue=queue_class)
+            return False
+        # Only now: what the database has not committed stays in its queue.
+        letter.ack()
+        return True
+
+    def _connect(self) -> Any:
+        if self._channel is None:
+            celery = self._site.settings.celery
+            self._connection = open_connection(
+                celery.broker_url.get_secret_value(), timeout_seconds=celery.publish_timeout_seconds
+            )
+            declare(self._connection, self._site.topology, self._site.queue_classes)
+            self._channel = self._connection.channel()
+        return self._channel
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        self._held.clear()
+        if connection is not None:
+            connection.collect(socket_timeout=0.1)
+
+
+def _get(channel: Any, queue: str) -> Any:
+    raw = channel.basic_get(queue)
+    return None if raw is None else channel.message_to_python(raw)
