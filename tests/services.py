@@ -88,7 +88,7 @@ def _first_answer(name: str, urls: tuple[str, ...], *, source: str) -> Found | M
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return " ".join(str(error).split())[:100] or type(error).__name__
 
 
 def _safe(url: str) -> str:
@@ -227,7 +227,7 @@ class Services:
             return found
         message = f"{name} is not here ({found.reason})"
         if os.environ.get("CI") == "true":
-            pytest.fail(message)
+            pytest.fail(message, pytrace=False)
         pytest.skip(message)
 
     def create_database(self, name: str) -> str:
