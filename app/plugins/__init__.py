@@ -1,0 +1,1 @@
+"""Features; each one is a self-contained folder and never imports another."""
