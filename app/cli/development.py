@@ -1,0 +1,71 @@
+"""`taskyard dev`: the embedded form, served until it is stopped."""
+
+import asyncio
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.common.logging import configure_logging
+from app.config import Settings, load_settings
+from app.main import create_embedded_api, first_admin, free_socket, migrate, server_config
+
+_DATA_DIR_VARIABLE = "TASKYARD_DATA_DIR"
+
+
+def run_dev(host: str, port: int, data_dir: Path, *, open_browser: bool) -> None:
+    """Migrate, make the first administrator, say where everything is, and serve."""
+    settings = load_settings(data_dir=data_dir, embedded=True)
+    configure_logging(settings.logging.level, settings.logging.format)
+    listening = free_socket(host, port)
+    address = f"http://{host}:{listening.getsockname()[1]}"
+    _prepare(settings, address)
+    if open_browser and sys.stdout.isatty():
+        webbrowser.open(f"{address}/docs")
+    config = server_config(create_embedded_api(settings), settings)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def run_dev_with_reload(host: str, port: int, data_dir: Path) -> None:
+    """Serve from a child process that is started again when Python code below this folder changes."""
+    from uvicorn.supervisors import ChangeReload
+
+    settings = load_settings(data_dir=data_dir, embedded=True)
+    os.environ[_DATA_DIR_VARIABLE] = str(data_dir)  # The child reads it in `create_reloaded_api`.
+    _prepare(settings, f"http://{host}:{port}")
+    config = server_config(
+        "app.cli.development:create_reloaded_api", settings, host=host, port=port, reload=True
+    )
+    ChangeReload(config, uvicorn.Server(config).run, [config.bind_socket()]).run()
+
+
+def create_reloaded_api() -> FastAPI:
+    """Return the embedded API of the folder that `run_dev_with_reload` was given."""
+    settings = load_settings(data_dir=Path(os.environ[_DATA_DIR_VARIABLE]), embedded=True)
+    configure_logging(settings.logging.level, settings.logging.format)
+    return create_embedded_api(settings)
+
+
+def _prepare(settings: Settings, address: str) -> None:
+    migrate(settings)
+    password, token = asyncio.run(first_admin(settings))
+    lines = [
+        "",
+        f"  Taskyard runs at   {address}",
+        f"  API documentation  {address}/docs",
+        f"  Everything is kept in {settings.data_dir}/ (embedded parts: SQLite, broker in this process)",
+    ]
+    if password is not None:
+        lines.append(f"  First user         admin, password {password}  (shown only now)")
+    lines += [
+        "",
+        "  Try it:",
+        f"  curl -s {address}/api/v1/tasks/run -H 'Authorization: Bearer {token}' \\",
+        "    -H 'Content-Type: application/json' -H 'Prefer: wait=10' \\",
+        """    -d '{"task": "lint.sql", "params": {"sql": "SELECT a  from b"}}'""",
+        "",
+    ]
+    print("\n".join(lines), flush=True)

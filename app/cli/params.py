@@ -1,0 +1,89 @@
+"""Parameters of a task as they are written on a command line."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.cli.failures import usage_error
+from app.common import strict_json
+
+Schema = Mapping[str, Any]
+
+
+def read_params(
+    pairs: Sequence[str], document: str | None, schema_of_params: Callable[[], Schema]
+) -> dict[str, Any]:
+    """Return the parameters of `--json` with those of `-p key=value` put over them.
+
+    A value is JSON when it parses as JSON and the schema does not take it as
+    text. The schema is asked for only when a value leaves the choice.
+    """
+    params = read_document(document) if document is not None else {}
+    texts = dict(_pair(one) for one in pairs)
+    readings = {key: _as_json(text) for key, text in texts.items()}
+    # Text that is not JSON can only mean itself.
+    open_keys = [key for key, reading in readings.items() if reading is not None]
+    schema = schema_of_params() if open_keys else {}
+    for key, text in texts.items():
+        reading = readings[key]
+        params[key] = text if reading is None or _takes_text(schema, key) else reading[0]
+    return params
+
+
+def read_document(source: str) -> dict[str, Any]:
+    """Return the JSON object that stands in the text, in `@file`, or on standard input for `-`."""
+    document = strict_json.loads(_bytes_of(source))
+    if not isinstance(document, dict):
+        raise usage_error(
+            "The document of --json must be an object.",
+            hint="""Name the parameters: --json '{"text": "a b"}'""",
+        )
+    return document
+
+
+def _bytes_of(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read()
+    if not source.startswith("@"):
+        return source.encode("utf-8", "surrogateescape")
+    try:
+        return Path(source[1:]).read_bytes()
+    except OSError as error:
+        raise usage_error(f"The file '{source[1:]}' cannot be read: {error.strerror}.") from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise usage_error(f"'{text}' is not key=value.", hint="For example: -p text='a b' -p top=3")
+    return key, value
+
+
+def _as_json(text: str) -> tuple[Any] | None:
+    """Return the value in a tuple, because null is a value too; None when it is not JSON."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return (strict_json.loads(text.encode()),)
+
+
+def _takes_text(schema: Schema, key: str) -> bool:
+    part = schema.get("properties", {}).get(key)
+    return part is not None and _allows_string(part, schema.get("$defs", {}), depth=0)
+
+
+def _allows_string(part: Schema, definitions: Mapping[str, Schema], depth: int) -> bool:
+    """Return whether the schema says that a string will do; one without a type says nothing."""
+    if depth > 16:  # A definition may refer to itself.
+        return False
+    if "$ref" in part:
+        name = str(part["$ref"]).rpartition("/")[2]
+        return _allows_string(definitions.get(name, {}), definitions, depth + 1)
+    choices = [*part.get("anyOf", ()), *part.get("oneOf", ()), *part.get("allOf", ())]
+    if any(_allows_string(one, definitions, depth + 1) for one in choices):
+        return True
+    types = part.get("type")
+    return types == "string" or (isinstance(types, list) and "string" in types)

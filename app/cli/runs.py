@@ -1,0 +1,165 @@
+"""`taskyard runs`: looking at runs and steering them, through the API."""
+
+from typing import Annotated, cast
+
+import typer
+
+from app.cli.exit_codes import ExitCode
+from app.cli.failures import CommandError, Failure, suggesting, usage_error
+from app.cli.options import DEFAULT_URL, Output, Token, Url, examples
+from app.cli.output import Record, print_record, print_rows
+from app.common.ids import parse_id
+
+_COLUMNS = ("task_id", "task", "status", "attempt", "queue", "created_at")
+_HIDDEN = ("links",)
+
+commands = typer.Typer(no_args_is_help=True, help="List, look at, watch and cancel runs.")
+
+RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.", show_default=False)]
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    cli.add_typer(commands, name="runs")
+
+
+@commands.command(
+    "list",
+    epilog=examples(
+        "taskyard runs list --status FAILED --task lint.sql",
+        "taskyard runs list --label job=night -o jsonl --limit 1000",
+    ),
+)
+def list_runs(
+    *,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Only runs in this status. Repeatable.", show_default=False),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only runs of this task.", show_default=False)
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", help="Only runs on this queue.", show_default=False)
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="KEY=VALUE",
+            help="Only runs with this label. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Output = None,
+) -> None:
+    """List runs, newest first."""
+    from app.cli.client import Client, RunFilters
+
+    filters = RunFilters(
+        statuses=[one.upper() for one in status or ()],
+        task=task,
+        queue=queue,
+        labels=dict(_label(one) for one in label or ()),
+    )
+    with Client(url, token) as client:
+        runs = list(client.runs(filters, limit))
+    print_rows(cast("list[Record]", runs), _COLUMNS, output)
+
+
+@commands.command(
+    "show", epilog=examples("taskyard runs show 01890a5d-ac96-774b-bcce-b302099a8057")
+)
+def show_run(
+    run_id: RunId, *, url: Url = DEFAULT_URL, token: Token = None, output: Output = None
+) -> None:
+    """Show a run: status, parameters, result or error."""
+    from app.cli.client import Client
+
+    with Client(url, token) as client:
+        run = client.run(_checked(run_id))
+    print_record(cast("Record", run), output, without=_HIDDEN)
+
+
+@commands.command(
+    "watch",
+    epilog=examples("taskyard runs watch 01890a5d-ac96-774b-bcce-b302099a8057 --timeout 60"),
+)
+def watch_run(
+    run_id: RunId,
+    *,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="How long; then exit 6. The run goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Output = None,
+) -> None:
+    """Follow a run to its end; exit 1 unless it succeeds."""
+    from app.cli.client import Client
+    from app.cli.watching import follow, require_success
+
+    with Client(url, token) as client:
+        run = follow(client, client.run(_checked(run_id)), timeout_seconds=timeout)
+    print_record(cast("Record", run), output, without=_HIDDEN)
+    require_success(run, timeout)
+
+
+@commands.command(
+    "logs", epilog=examples("taskyard runs logs 01890a5d-ac96-774b-bcce-b302099a8057")
+)
+def show_logs(
+    run_id: RunId, *, url: Url = DEFAULT_URL, token: Token = None, output: Output = None
+) -> None:
+    """Print the lines that the task wrote through its context."""
+    from app.cli.client import Client
+
+    with Client(url, token) as client:
+        lines = client.logs(_checked(run_id))
+    print_rows(cast("list[Record]", lines), ("at", "level", "message", "fields"), output)
+
+
+@commands.command(
+    "cancel", epilog=examples("taskyard runs cancel 01890a5d-ac96-774b-bcce-b302099a8057")
+)
+def cancel_run(
+    run_id: RunId, *, url: Url = DEFAULT_URL, token: Token = None, output: Output = None
+) -> None:
+    """Cancel a run that waits, or ask a running one to stop."""
+    from app.cli.client import Client
+
+    suggestion = {"RUN_HAS_ENDED": f"taskyard runs show {run_id}"}
+    with suggesting(suggestion), Client(url, token) as client:
+        run = client.cancel(_checked(run_id))
+    print_record(cast("Record", run), output, without=_HIDDEN)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise usage_error(f"'{text}' is not key=value.", hint="For example: --label job=night")
+    return key, value
+
+
+def _checked(run_id: str) -> str:
+    # Anything else would be a step to another resource ("registered") or a page of errors.
+    try:
+        return parse_id(run_id)
+    except ValueError:
+        raise CommandError(
+            Failure(
+                code="RUN_NOT_FOUND",
+                detail=f"'{run_id[:80]}' is not the id of a run.",
+                exit_code=ExitCode.NOT_FOUND,
+            )
+        ) from None
