@@ -194,7 +194,7 @@ def _serve(publisher: Publisher, jobs: Sequence[_Job]) -> None:
                 job.fail(error)
 
 
-async def open_transport(settings: Settings) -> Transport:
+def open_transport(settings: Settings) -> Transport:
     """Return the publisher of an asyncio process; it connects on first use.
 
     Raises InprocOutsideOneProcess when the broker is `inproc://` and this process runs no worker.

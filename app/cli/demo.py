@@ -67,14 +67,18 @@ def _run(folder: Path) -> list[_File]:
             _say(f"  {place:>5}  {violation['code']}  {violation['description']}")
         _say("A ZIP of sample files: POST /api/v1/jobs/upload")
         upload = {"file": ("shop.zip", _samples(), "application/zip")}
-        job_id = _answer(client.post("/jobs/upload", files=upload, data={"dialect": _DIALECT}))["job_id"]
+        job_id = _answer(client.post("/jobs/upload", files=upload, data={"dialect": _DIALECT}))[
+            "job_id"
+        ]
         job = _follow(client, job_id)
         return [_file(client, item) for item in job["sub_tasks"]["items"]]
 
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[Any]:
-    """Start the embedded form on a free port; yield an HTTP client that is signed in as the first admin."""
+    """Start the embedded form on a free port; yield an HTTP client that is signed in as the
+    first admin.
+    """
     import asyncio
 
     import httpx2
@@ -98,7 +102,9 @@ def _serving(folder: Path) -> Iterator[Any]:
             time.sleep(0.01)
         base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1"
         headers = {"Authorization": f"Bearer {token}"}
-        with httpx2.Client(base_url=base_url, headers=headers, timeout=60, trust_env=False) as client:
+        with httpx2.Client(
+            base_url=base_url, headers=headers, timeout=60, trust_env=False
+        ) as client:
             yield client
     finally:
         server.should_exit = True
@@ -108,7 +114,9 @@ def _serving(folder: Path) -> Iterator[Any]:
 def _samples() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for sample in sorted(files(_SAMPLES).joinpath("samples").iterdir(), key=lambda one: one.name):
+        for sample in sorted(
+            files(_SAMPLES).joinpath("samples").iterdir(), key=lambda one: one.name
+        ):
             if sample.name.endswith(".sql"):
                 archive.writestr(sample.name, sample.read_bytes())
     return buffer.getvalue()
@@ -142,9 +150,13 @@ def _file(client: Any, item: Mapping[str, Any]) -> _File:
 
 
 def _answer(response: Any) -> dict[str, Any]:
-    """Return the body of an answer; RuntimeError with what the API said when it is not a success."""
+    """Return the body of an answer; RuntimeError with what the API said when it is not a
+    success.
+    """
     if response.is_error:
-        raise RuntimeError(f"{response.request.url} answered {response.status_code}: {response.text}")
+        raise RuntimeError(
+            f"{response.request.url} answered {response.status_code}: {response.text}"
+        )
     body: dict[str, Any] = response.json()
     return body
 

@@ -30,7 +30,9 @@ def run_dev(host: str, port: int, data_dir: Path, *, open_browser: bool) -> None
 
 
 def run_dev_with_reload(host: str, port: int, data_dir: Path) -> None:
-    """Serve from a child process that is started again when Python code below this folder changes."""
+    """Serve from a child process that is started again when Python code below this folder
+    changes.
+    """
     from uvicorn.supervisors import ChangeReload
 
     settings = load_settings(data_dir=data_dir, embedded=True)
@@ -56,7 +58,7 @@ def _prepare(settings: Settings, address: str) -> None:
         "",
         f"  Taskyard runs at   {address}",
         f"  API documentation  {address}/docs",
-        f"  Everything is kept in {settings.data_dir}/ (embedded parts: SQLite, broker in this process)",
+        f"  Data folder        {settings.data_dir}/ (SQLite; the broker is in this process)",
     ]
     if password is not None:
         lines.append(f"  First user         admin, password {password}  (shown only now)")

@@ -1,4 +1,6 @@
-"""The processes: `api`, `worker` and `beat` of a deployment, and `dev`, which is all of them in one."""
+"""The processes: `api`, `worker` and `beat` of a deployment, and `dev`, which is all of
+them in one.
+"""
 
 import ipaddress
 from pathlib import Path
@@ -20,12 +22,22 @@ def register(app: typer.Typer) -> None:
 
 
 def dev(
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless --allow-remote.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; loopback unless --allow-remote.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Folder for everything that is kept.")] = DEFAULT_DATA_DIR,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the API's page.")] = True,
-    reload: Annotated[bool, typer.Option("--reload", help="Start again when Python code changes.")] = False,
-    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Permit a host that is not loopback.")] = False,
+    data_dir: Annotated[
+        Path, typer.Option(help="Folder for everything that is kept.")
+    ] = DEFAULT_DATA_DIR,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the API's page.")
+    ] = True,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start again when Python code changes.")
+    ] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Permit a host that is not loopback.")
+    ] = False,
 ) -> None:
     """Run everything in one process on embedded parts: API, worker and beat, nothing to install.
 
@@ -67,8 +79,12 @@ def api(
 
 
 def worker(
-    queues: Annotated[str | None, typer.Option(help="Classes of queues, by comma; all by default.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Child processes (celery.concurrency).", min=1)] = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Classes of queues, by comma; all by default.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Child processes (celery.concurrency).", min=1)
+    ] = None,
 ) -> None:
     """Run a worker that takes tasks from RabbitMQ.
 

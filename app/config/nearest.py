@@ -10,7 +10,13 @@ from app.common.errors import ConfigurationError
 
 _PREFIX = "TASKYARD_"
 # Variables with our prefix that are not settings: they say where settings or the server are found.
-_NOT_SETTINGS = {"TASKYARD_CONFIG", "TASKYARD_SECRETS_DIR", "TASKYARD_URL", "TASKYARD_TOKEN"}
+_NOT_SETTINGS = {
+    "TASKYARD_CONFIG",
+    "TASKYARD_SECRETS_DIR",
+    "TASKYARD_TOKEN",
+    "TASKYARD_TRACEBACK",
+    "TASKYARD_URL",
+}
 _NOT_SETTINGS_PREFIXES = ("TASKYARD_TEST_",)
 
 

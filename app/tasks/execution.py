@@ -91,10 +91,19 @@ class Executor:
             self._attempt(runner, claim)
         return Disposition.DONE
 
+    @property
+    def _owner(self) -> str:
+        """Who holds the lease: the worker that beats it and the process that runs the attempt."""
+        return f"{self._worker}:{os.getpid()}"
+
     async def _claim(self, run_id: str) -> Row[Any] | None:
-        owner = f"{self._worker}:{os.getpid()}"
         lease = self._services.settings.celery.lease_seconds
-        values = {"run_id": run_id, "worker": owner, "actor": "worker", "lease_seconds": lease}
+        values = {
+            "run_id": run_id,
+            "worker": self._owner,
+            "actor": "worker",
+            "lease_seconds": lease,
+        }
         return await apply(self._services.databases, CLAIM, values)
 
     def _attempt(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
@@ -189,7 +198,7 @@ class Executor:
         for attempt in range(1, _RECORD_TRIES + 1):
             try:
                 return self._run(
-                    runner, record(self._services.databases, claim, outcome, sessions, self._worker)
+                    runner, record(self._services.databases, claim, outcome, sessions, self._owner)
                 )
             except StaleAttempt:
                 if attempt == 1 or (row := self._run(runner, self._recorded(claim))) is None:

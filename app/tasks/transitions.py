@@ -300,7 +300,9 @@ def write(connection: Connection, transition: Transition, params: Params) -> Row
 
 MARK_PUBLISHED = (
     update(TaskRun)
-    .where(_THIS_RUN, RUN.fence == bindparam("held_fence", type_=Integer), RUN.published_at.is_(None))
+    .where(
+        _THIS_RUN, RUN.fence == bindparam("held_fence", type_=Integer), RUN.published_at.is_(None)
+    )
     .values(published_at=db_now(), updated_at=db_now())
 )
 
