@@ -85,11 +85,12 @@ def upgrade(
     *,
     owner: str | None = None,
     bind: str | None = None,
+    to: str = "head",
 ) -> list[Step]:
-    """Bring every unit, or those of one owner or bind, to its newest revision."""
+    """Bring every unit, or those of one owner or bind, to its newest revision or to a given one."""
     chosen = select(units(plugins), owner=owner, bind=bind)
     return [
-        _migrate(unit, connection, command.upgrade, "head")
+        _migrate(unit, connection, command.upgrade, to)
         for unit, connection in _each_locked(databases, chosen)
     ]
 
