@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlfluff.core.linter import LintedFile
 
 _MAX_PROFILES = 32
-# Tasks that wake up code of the parser and of every rule family before the first user's file.
+# SQL that wakes up code of the parser and of every rule family before the first user's file.
 _WARM_UP = """SELECT a.id, count(*) AS n, CASE WHEN a.x = 1 THEN 'y' ELSE NULL END AS z
 FROM t AS a JOIN u AS b ON a.id = b.id WHERE a.x IN (SELECT x FROM v) AND b.y <> 2
 GROUP BY a.id ORDER BY n;
@@ -64,8 +64,8 @@ class LintEngine:
         """Return SQLFluff's own record of a text in a profile that was prepared.
 
         Keys: `violations` (at most `max_violations`, ordered by position), `found` (how many
-        there were), `suppressed` (hidden by noqa comments), `statistics`, and `parsed`: False
-        when no statement of the text could be parsed, so that no rule could look at it.
+        there were), `noqa_comments` (how many hide violations), `statistics`, and `parsed`: False
+        when there are syntax errors and no statement could be parsed as a whole.
         """
         linter = self._linters[profile]
         # Parse trees are full of cycles; one sweep after the file is cheaper than many within.
@@ -153,7 +153,6 @@ def _nested(profile: Profile) -> dict[str, Any]:
 
 def _record(linted: "LintedFile", max_violations: int) -> dict[str, Any]:
     violations = linted.get_violations(filter_warning=False)
-    everything = linted.get_violations(filter_ignore=False, filter_warning=False)
     shown = sorted(
         (violation.to_dict() for violation in violations),
         key=lambda v: (v["start_line_no"], v["start_line_pos"], v["code"]),
@@ -163,7 +162,7 @@ def _record(linted: "LintedFile", max_violations: int) -> dict[str, Any]:
     return {
         "violations": shown[:max_violations],
         "found": len(shown),
-        "suppressed": len(everything) - len(violations),
+        "noqa_comments": _noqa_comments(linted),
         "statistics": {
             "source_chars": len(source),
             "templated_chars": len(source),
@@ -172,6 +171,11 @@ def _record(linted: "LintedFile", max_violations: int) -> dict[str, Any]:
         },
         "parsed": _any_statement_parsed(linted),
     }
+
+
+def _noqa_comments(linted: "LintedFile") -> int:
+    # SQLFluff drops what they hide while it lints, so only the comments can be counted.
+    return len(getattr(linted.ignore_mask, "_ignore_list", ()))
 
 
 def _any_statement_parsed(linted: "LintedFile") -> bool:

@@ -7,7 +7,7 @@ finds all of them, with the ids that the first one chose, or none.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
 from app.common.ids import new_id
 from app.db import Databases
@@ -18,7 +18,14 @@ from app.plugins.lint.processing import BIND
 from app.plugins.lint.settings import LintSettings
 from app.storage import SyncStorage
 from app.storage.errors import StorageNotFound
-from app.storage.safe_zip import ArchiveLimits, ArchiveRefused, Member, read_archive
+from app.storage.safe_zip import (
+    ArchiveRefused,
+    ArchiveReport,
+    Member,
+    RejectedMember,
+    ZipLimits,
+    read_archive,
+)
 
 _MAX_REPORTED = 1000
 _MAX_NAME = 1024
@@ -82,16 +89,13 @@ class ArchiveExpander:
         earlier = self._begin(job_id)
         if isinstance(earlier, Expansion):
             return earlier
-        source_key = earlier
         try:
-            entries, nameless, ignored = self._read(job_id, source_key)
+            contents = self._read(job_id, earlier)
         except ArchiveRefused as error:
-            return self.fail(job_id, str(error))
+            contents = _Contents(_refused(error.rejected, earlier), error.detail)
         except StorageNotFound:
-            return self.fail(job_id, f"There is no file '{source_key}' on the storage.")
-        if not entries:
-            return self.fail(job_id, nameless or "The archive holds no .sql file.")
-        return self._insert(job_id, entries, nameless, ignored)
+            contents = _Contents([], f"There is no file '{earlier}' on the storage.")
+        return self._insert(job_id, contents)
 
     def fail(self, job_id: str, message: str) -> Expansion:
         """End the job as FAILED with a message for the person who submitted it."""
@@ -116,60 +120,68 @@ class ArchiveExpander:
             job.status = JobStatus.PROCESSING
             return job.source_path
 
-    def _read(self, job_id: str, source_key: str) -> tuple[list[_Entry], str | None, int]:
-        report = read_archive(self._source(source_key), self._limits())
-        refused = [
-            _Entry(bad.name, source_key, outcome="rejected", message=bad.message)
-            for bad in report.rejected[:_MAX_REPORTED]
-            if bad.name
-        ]
-        nameless = [bad.message for bad in report.rejected if not bad.name]
+    def _read(self, job_id: str, source_key: str) -> "_Contents":
+        limits = ZipLimits(
+            max_members=self.settings.max_archive_files,
+            max_archive_bytes=self.settings.max_archive_bytes,
+            max_total_bytes=self.settings.max_archive_bytes,
+        )
+        with (
+            self.storage.open_reader(source_key) as file,
+            read_archive(file, limits) as report,
+        ):
+            return self._take(job_id, source_key, report)
+
+    def _take(self, job_id: str, source_key: str, report: ArchiveReport) -> "_Contents":
         members = [m for m in report.members if m.name.lower().endswith(".sql")]
         entries = []
         for number, member in enumerate(members, start=1):
             entries.append(self._store(job_id, number, member, source_key))
             self.progress(number, len(members))
-        message = f"Refused in the archive: {'; '.join(nameless[:10])}" if nameless else None
-        return [*entries, *refused], message, len(report.members) - len(members)
-
-    def _source(self, source_key: str) -> bytes | Path:
-        path = self.storage.local_path(source_key)
-        return self.storage.get(source_key) if path is None else path
-
-    def _limits(self) -> ArchiveLimits:
-        return ArchiveLimits(
-            max_members=self.settings.max_archive_files,
-            max_total_bytes=self.settings.max_archive_bytes,
-        )
+        entries += _refused(report.rejected, source_key)
+        ignored = len(report.members) + len(report.skipped) - len(members)
+        if members:
+            return _Contents(entries, None, ignored)
+        return _Contents(entries, "The archive holds no .sql file that can be linted.", ignored)
 
     def _store(self, job_id: str, number: int, member: Member, source_key: str) -> _Entry:
         limit = self.settings.max_member_bytes
         if member.size > limit:
             message = f"The file has {member.size} bytes; at most {limit} are linted."
             return _Entry(member.name, source_key, member.size, "too_large", message)
-        try:
-            data = member.read()
-        except ArchiveRefused as error:
-            return _Entry(member.name, source_key, member.size, "rejected", str(error))
         key = member_key(job_id, number, member.name)
-        self.storage.put(key, data)
+        self.storage.put(key, member.read())
         return _Entry(member.name, key, member.size)
 
-    def _insert(
-        self, job_id: str, entries: Iterable[_Entry], nameless: str | None, ignored: int
-    ) -> Expansion:
+    def _insert(self, job_id: str, contents: "_Contents") -> Expansion:
         with self.databases.sync_transaction(BIND) as session:
             job = repository.lock_job(session, job_id)
             if job is None:
                 raise JobNotKnownError(job_id)
             rows = repository.tasks_of(session, job_id)
             if not rows:
-                rows = [entry.to_row(job_id) for entry in entries]
+                rows = [entry.to_row(job_id) for entry in contents.entries]
                 session.add_all(rows)
-                job.error_message = nameless
+                job.error_message = contents.message
                 session.flush()
                 repository.derive_job_status(session, job)
-            return _expansion(job, rows, ignored)
+            return _expansion(job, rows, contents.ignored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The rows to be, and a message when there is nothing to lint among them."""
+
+    entries: list[_Entry]
+    message: str | None = None
+    ignored: int = 0
+
+
+def _refused(rejected: Iterable[RejectedMember], source_key: str) -> list[_Entry]:
+    return [
+        _Entry(bad.name or "?", source_key, outcome="rejected", message=bad.message)
+        for bad in islice(rejected, _MAX_REPORTED)
+    ]
 
 
 def _expansion(job: LintingJob, rows: Iterable[LintingTask], ignored: int) -> Expansion:

@@ -19,10 +19,10 @@ _MAX_MESSAGE = 500
 class FileReport:
     """How one file ended. `document` is there whenever SQLFluff gave an answer.
 
-    `outcome` is ``linted``, or ``unparsable`` when no statement of the file could be parsed,
-    so that no rule looked at it; without a document ``binary``, ``too_large``, ``timeout``,
-    ``memory``, ``crashed`` or ``refused``. `message` is for a person and holds no SQL unless
-    the file is unparsable.
+    `outcome` is ``linted``, or ``unparsable`` when there are syntax errors and not one
+    statement of the file could be parsed as a whole. Without a document it is ``binary``,
+    ``too_large``, ``missing``, ``timeout``, ``memory``, ``crashed`` or ``refused``. `message`
+    is for a person and holds no SQL unless the file is unparsable.
     """
 
     outcome: str
@@ -32,7 +32,7 @@ class FileReport:
 
     @property
     def linted(self) -> bool:
-        """Whether the rules have seen the file."""
+        """Whether the file counts as linted."""
         return self.outcome == "linted"
 
 
@@ -106,7 +106,7 @@ def _document(job: _Job, profile: Profile, answer: Answer, notices: list[Notice]
         "statistics": {
             **record["statistics"],
             "violations": record["found"],
-            "suppressed": record["suppressed"],
+            "noqa_comments": record["noqa_comments"],
             "duration_ms": round(answer.seconds * 1000),
         },
         "notices": [notice.to_json() for notice in notices],
@@ -117,17 +117,17 @@ def _document(job: _Job, profile: Profile, answer: Answer, notices: list[Notice]
 
 def _notices_on(record: dict[str, Any]) -> list[Notice]:
     notices = []
-    shown, found, suppressed = len(record["violations"]), record["found"], record["suppressed"]
+    shown, found, hidden = len(record["violations"]), record["found"], record["noqa_comments"]
     if found > shown:
         message = f"Only the first {shown} of {found} violations are listed."
         notices.append(Notice("VIOLATIONS_CUT", message))
-    if suppressed:
-        message = f"Comments (noqa) in the file hide {suppressed} violations."
+    if hidden:
+        message = f"Comments (noqa) that can hide violations: {hidden}."
         notices.append(Notice("VIOLATIONS_SUPPRESSED", message))
     broken = [v for v in record["violations"] if v["code"] in _SYNTAX_CODES]
     if broken and record["parsed"]:
         line = broken[0]["start_line_no"]
-        message = "A part of the file could not be parsed; the rules did not look at that part."
+        message = "A part of the file could not be parsed; most rules do not look at that part."
         notices.append(Notice("PARTLY_PARSED", message, line))
     return notices
 
@@ -137,7 +137,7 @@ def _syntax_error(violations: list[dict[str, Any]]) -> str:
     line, position = error["start_line_no"], error["start_line_pos"]
     description = " ".join(str(error["description"]).split())
     description = description.removeprefix(f"Line {line}, Position {position}: ")
-    description = description.partition(" Expected: <")[0]  # SQLFluff's grammar objects
+    description = description.partition(" Expected: ")[0]  # the names of SQLFluff's grammar
     return f"Syntax error on line {line}, position {position}: {description}"[:_MAX_MESSAGE]
 
 

@@ -31,6 +31,7 @@ _APP_FOLDER = str(Path(__file__).resolve().parents[2])
 # The zygote keeps the deadline; these seconds more are for a zygote that cannot.
 _GRACE_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
+_ENDED = "its process ended at once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +173,12 @@ class Sandbox:
             ready = receive(ours, deadline=time.monotonic() + self._limits.start_seconds)
         except (OSError, FrameError) as error:
             self.kill()
-            message = f"The SQL lint sandbox did not start: {type(error).__name__}"
+            reason = "no answer in time" if isinstance(error, TimeoutError) else _ENDED
+            message = f"The SQL lint sandbox did not start: {reason}"
             raise SandboxBrokenError(message) from error
         if ready is None or ready.header.get("outcome") != "ready":
             self.kill()
-            reason = ready.header.get("reason", "") if ready else "its process ended at once"
+            reason = ready.header.get("reason", "") if ready else _ENDED
             message = f"The SQL lint sandbox did not start: {reason}"
             raise SandboxBrokenError(message)
         self._engine = ready.header["engine"]

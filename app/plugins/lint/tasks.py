@@ -73,7 +73,7 @@ def lint_sql(
 def process_sql_file(ctx: TaskContext, task_id: str) -> StoredResult:
     """Lint one file of a job, store its result and update the job.
 
-    The result is the stored document. A file of which nothing could be parsed has one, too,
+    The result is the stored document. A file of which no statement could be parsed has one, too,
     and counts as failed in its job; a file without a document fails this run.
     """
     processor = FileProcessor(installed(), ctx.storage, _linter(_settings(ctx)))
