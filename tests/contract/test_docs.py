@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import SecretStr
+from typer.main import get_command
 
+from app.cli import create_cli
 from app.config.legacy import older_names
 from app.config.plugins import load_plugins
 from app.config.settings import DatabaseSettings, Settings
@@ -84,6 +86,28 @@ def test_every_older_name_is_in_the_guide() -> None:
     names = set(re.findall(r"`([A-Z_]{6,})`", section))
     source = (ROOT / "app/config/legacy.py").read_text("utf-8")
     assert set(re.findall(r'^    "([A-Z_]+)": \(', source, re.MULTILINE)) == names
+
+
+def commands() -> dict[str, set[str]]:
+    """Every command with its long options; those that many commands share are left out."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: Any, path: tuple[str, ...]) -> None:
+        below = getattr(command, "commands", None)
+        for name, child in (below or {}).items():
+            walk(child, (*path, name))
+        if not below:
+            options = {option for parameter in command.params for option in parameter.opts}
+            found[" ".join(path)] = {option for option in options if option.startswith("--")}
+
+    walk(get_command(create_cli()), ("taskyard",))
+    return {name: options - {"--url", "--token", "--output"} for name, options in found.items()}
+
+
+def test_every_command_is_in_the_guide_with_its_options() -> None:
+    text = (GUIDES / "cli.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(taskyard [a-z- ]*[a-z]).*?` \|.*\| (.*)\|$", text, re.MULTILINE)
+    assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == commands()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
