@@ -109,7 +109,7 @@ def build(settings: Settings, transport: Recorder) -> tuple[FastAPI, ApiServices
 
 
 async def make_callers(services: ApiServices) -> dict[str, str]:
-    """Return a token for one user of each role, and one of another tenant."""
+    """Return tokens: one user of each role, one without a scope of ours, one of another tenant."""
     tokens = {}
     for name in ROLES:
         await services.identity.create_user(name, f"password of {name}", name)  # type: ignore[arg-type]  # a role
@@ -117,6 +117,8 @@ async def make_callers(services: ApiServices) -> dict[str, str]:
     await services.identity.create_user(
         "foreigner", "password of foreigner", "operator", tenant="elsewhere"
     )
+    await services.identity.create_user("nobody", "password of nobody", scopes=["other:thing"])
+    tokens["nobody"] = await services.identity.issue_for("nobody", ["other:thing"])
     tokens["foreigner"] = await services.identity.issue_for("foreigner")
     await services.core.databases.dispose()
     return tokens

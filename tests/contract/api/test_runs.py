@@ -7,34 +7,32 @@ import pytest
 from tests.contract.api.harness import Api
 
 RUN = "/api/v1/tasks/run"
-FIELDS = set(
-    [
-        "task_id",
-        "task",
-        "status",
-        "params",
-        "result",
-        "error",
-        "attempt",
-        "max_attempts",
-        "priority",
-        "queue",
-        "progress",
-        "labels",
-        "created_by",
-        "parent_id",
-        "batch_id",
-        "replay_of",
-        "trace_id",
-        "created_at",
-        "scheduled_for",
-        "started_at",
-        "finished_at",
-        "updated_at",
-        "dead_letter_id",
-        "links",
-    ]
-)
+FIELDS = {
+    "task_id",
+    "task",
+    "status",
+    "params",
+    "result",
+    "error",
+    "attempt",
+    "max_attempts",
+    "priority",
+    "queue",
+    "progress",
+    "labels",
+    "created_by",
+    "parent_id",
+    "batch_id",
+    "replay_of",
+    "trace_id",
+    "created_at",
+    "scheduled_for",
+    "started_at",
+    "finished_at",
+    "updated_at",
+    "dead_letter_id",
+    "links",
+}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 

@@ -18,6 +18,11 @@ async def make_wish(wish: Wish) -> Wish:
     return wish
 
 
+@router.post("/small", max_body_size=100)
+async def send_little(wish: Wish) -> Wish:
+    return wish
+
+
 @router.post("/files")
 async def send_file(file: UploadFile) -> dict[str, int | None]:
     return {"bytes": file.size}
