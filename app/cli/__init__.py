@@ -8,25 +8,28 @@ import typer
 from typer.main import get_command
 
 from app import __version__
-from app.cli import config, db, plugins, runs, tasks, token, users
+from app.cli import config, db, demo, openapi, plugins, runs, serve, tasks, token, users
 from app.cli.failures import report
 
-_NOUNS = (tasks, runs, users, token, db, plugins, config)
+NAME = "taskyard"
+_NOUNS = (serve, demo, tasks, runs, users, token, db, plugins, config, openapi)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and end the process with its exit code."""
+    command = get_command(create_cli())
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        get_command(create_cli())(args=arguments, prog_name="taskyard")
+        command(args=given, prog_name=NAME)
     except Exception as error:  # noqa: BLE001 - the last place to tell of it; no traceback for people
-        sys.exit(report(error))
+        sys.exit(report(error, help_command=_help_command(command, given)))
     sys.exit(0)
 
 
 def create_cli() -> typer.Typer:
     """Return the command line with every command."""
     cli = typer.Typer(
-        name="taskyard",
+        name=NAME,
         help="Run typed functions as tasks: over HTTP, on a queue, with a durable history.",
         no_args_is_help=True,
         # Plain help: the examples can be copied, and nothing is loaded to draw it.
@@ -49,3 +52,14 @@ def _root(
     if version:
         print(__version__)
         raise typer.Exit
+
+
+def _help_command(command: object, arguments: Sequence[str]) -> str:
+    """Return the call that shows the help of the command that the arguments name."""
+    words = [NAME]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join([*words, "--help"])

@@ -25,7 +25,6 @@ _NEXT_BY_EXIT = {
     ExitCode.NOT_ALLOWED: GET_TOKEN,
     ExitCode.UNAVAILABLE: "taskyard config show",
 }
-_OTHERWISE = "taskyard --help"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +95,26 @@ def failure_of(error: BaseException) -> Failure:
     )
 
 
-def report(error: Exception) -> ExitCode:
-    """Print the failure on standard error; return the exit code."""
+def report(error: Exception, *, help_command: str) -> ExitCode:
+    """Print the failure on standard error; return the exit code.
+
+    `help_command` is what to run next when nothing better is known.
+    """
     if os.environ.get("TASKYARD_TRACEBACK"):
         traceback.print_exception(error)
     failure = failure_of(error)
-    print(*lines_of(failure), sep="\n", file=sys.stderr)
+    print(*lines_of(failure, help_command), sep="\n", file=sys.stderr)
     return failure.exit_code
 
 
-def lines_of(failure: Failure) -> Iterator[str]:
+def lines_of(failure: Failure, help_command: str) -> Iterator[str]:
     """Yield the lines that tell a failure."""
     yield printable(f"error {failure.code}: {failure.detail}")
     for where, message in failure.fields:
         yield printable(f"  {where}: {message}")
     if failure.hint:
         yield printable(f"hint: {failure.hint}")
-    yield printable(f"next: {_next_command(failure)}")
+    yield printable(f"next: {_next_command(failure, help_command)}")
     if failure.trace_id:
         yield printable(f"trace id: {failure.trace_id}")
 
@@ -129,10 +131,10 @@ def _exit_code(error: TaskyardError) -> ExitCode:
     return exit_code_of_status(error.status)
 
 
-def _next_command(failure: Failure) -> str:
+def _next_command(failure: Failure, help_command: str) -> str:
     if failure.next_command:
         return failure.next_command
-    by_exit = _NEXT_BY_EXIT.get(failure.exit_code, _OTHERWISE)
+    by_exit = _NEXT_BY_EXIT.get(failure.exit_code, help_command)
     return _NEXT_BY_CODE.get(failure.code, by_exit)
 
 
