@@ -185,7 +185,7 @@ class TestRun:
             "00000000-0000-0000-0000-000000000000",
             "nope",
             "{x}",
-            "urn:uuid:" + str(uuid.uuid4()),
+            "urn:uuid:0190f4a8-1f0c-7498-9af2-388ac8beb3cd",
             "a" * 300,
         ],
     )
