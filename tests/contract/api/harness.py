@@ -89,7 +89,7 @@ def work(settings: Settings, run_id: str) -> None:
 
 
 def embedded_settings(folder: Path) -> Settings:
-    environ = {"TASKYARD_PLUGINS": f'["{SAMPLE}"]', "TASKYARD_SECRETS_DIR": str(folder)}
+    environ = {"TASKYARD_PLUGINS": f'["{SAMPLE}"]', "TASKYARD_SECRETS_DIR": str(folder / "none")}
     return load_settings(data_dir=folder, embedded=True, environ=environ)
 
 
