@@ -159,11 +159,23 @@ def _configure_logs(settings: LoggingSettings) -> None:
     signals.setup_logging.connect(configure, weak=False, dispatch_uid="taskyard.logging")
 
 
+def create_app(settings: Settings, services_factory: ServicesFactory | None = None) -> Celery:
+    """Return the app with every task of the settings' plugins, loaded once for all children."""
+    code = load_code(settings)
+    registry = code[1]
+    return create_celery(
+        settings,
+        registry.names(),
+        queues=registry.queues(),
+        services_factory=services_factory
+        or (lambda transport: open_services(settings, transport=transport, code=code)),
+    )
+
+
 @functools.cache
 def _app_of_environment() -> Celery:
     settings = load_settings()
-    _, registry = load_code(settings)
-    return create_celery(settings, registry.names(), queues=registry.queues())
+    return create_app(settings)
 
 
 def __getattr__(name: str) -> Celery:

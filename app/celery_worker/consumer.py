@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from celery import bootsteps
+from celery.exceptions import WorkerShutdown
 from celery.utils.log import get_logger as get_celery_logger
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
-from kombu import Connection
+from kombu import Connection, compression
 
 from app.celery_worker import connections
 from app.celery_worker.inspection import BadMessage, cleaned
@@ -34,7 +35,12 @@ class DeclareTopology(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         site = site_of(c.app)
-        connections.declare(c.connection, site.topology, site.queue_classes)
+        try:
+            connections.declare(c.connection, site.topology, site.queue_classes)
+        except connections.TopologyMismatch as error:
+            # Trying again would change nothing; the process ends and says why.
+            _log.critical("broker.topology_mismatch", detail=error.detail, hint=error.hint)
+            raise WorkerShutdown(1) from error
 
 
 class RunConsumer(Consumer):
@@ -53,6 +59,7 @@ class RunConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # They would cost a second at every start and share what nothing here uses.
         without = {"without_mingle": True, "without_gossip": True}
+        _refuse_compressed()
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **without}
         super().__init__(*args, **kwargs)
 
@@ -117,3 +124,13 @@ class RunConsumer(Consumer):
         )
         self.first_connection_attempt = False
         return conn
+
+
+def _refuse_compressed() -> None:
+    """Make kombu refuse compressed bodies: it would inflate a bomb before our guard sees it."""
+
+    def refuse(_: Any) -> Any:
+        raise ValueError("compressed messages are not taken")
+
+    for content_type in compression.encoders():
+        compression.register(refuse, refuse, content_type)

@@ -9,14 +9,13 @@ from celery import Celery
 from celery.worker import WorkController
 
 from app.celery_worker import inproc
-from app.celery_worker.celery_app import create_celery
+from app.celery_worker.celery_app import create_app
 from app.celery_worker.housekeeping import Housekeeper
 from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import ServicesFactory, site_of
 from app.celery_worker.worker import current_runtimes
 from app.common.logging import get_logger
 from app.config.settings import Settings
-from app.tasks.services import load_code
 
 _log = get_logger(__name__)
 
@@ -48,7 +47,7 @@ class EmbeddedWorker:
         `services_factory` makes the services of each pool thread around its own publisher.
         """
         self._ended.clear()
-        app = self._app or self._make_app(services_factory)
+        app = self._app or create_app(self._settings, services_factory)
         # `Task.retry` and plain `apply_async` in a pool thread use the default app; without this
         # they would go to a RabbitMQ on this machine.
         app.set_default()
@@ -90,15 +89,6 @@ class EmbeddedWorker:
             if time.monotonic() > deadline:
                 runtimes.cancel()
                 deadline = time.monotonic() + _GRACE_SECONDS
-
-    def _make_app(self, services_factory: ServicesFactory | None) -> Celery:
-        _, registry = load_code(self._settings)
-        return create_celery(
-            self._settings,
-            registry.names(),
-            queues=registry.queues(),
-            services_factory=services_factory,
-        )
 
     def _spawn(self, name: str, target: Callable[[], object]) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)

@@ -44,7 +44,7 @@ def check_allowed(url: str) -> None:
     """Raise InprocOutsideOneProcess when a process without its own worker meets `inproc://`."""
     if is_inproc(url) and not _allowed:
         raise InprocOutsideOneProcess(
-            "celery.broker_url is `inproc://`, which joins API, worker and beat of one process only.",
+            "celery.broker_url is `inproc://`, which joins the parts of one process only.",
             hint="Run `taskyard dev`, or set TASKYARD_CELERY__BROKER_URL to an amqp:// URL.",
         )
 
@@ -220,6 +220,11 @@ class Transport(virtual.Transport):
     implements = base.Transport.implements.extend(
         asynchronous=False, exchange_type=frozenset(["direct", "topic", "fanout"]), heartbeats=False
     )
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """Nothing: kombu would warn that it takes `localhost` for a host that nobody named."""
+        return {}
 
     def driver_version(self) -> str:
         return "1"

@@ -1,40 +1,38 @@
-"""The worker and the beat as processes of their own, started from our command line."""
+"""The two processes of a real deployment beside the API: `taskyard worker` and `taskyard beat`."""
 
+import os
+import socket
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from celery import Celery
-
-from app.celery_worker.celery_app import create_celery
+from app.celery_worker.celery_app import create_app
+from app.common.logging import configure_logging
 from app.config.settings import Settings
-from app.tasks.services import load_code
 
 
 def run_worker(
     settings: Settings, *, queues: Sequence[str] = (), concurrency: int | None = None
-) -> None:
-    """Run a prefork worker until a signal ends it; `queues` are classes, none means all.
+) -> NoReturn:
+    """Run a worker for the classes of queues (all by default) until a signal ends it.
 
-    The same as `celery -A app.celery_worker.celery_app worker`.
+    Ends the process with Celery's exit code. Raises ConfigurationError before anything starts.
     """
-    arguments = [
-        "worker",
-        f"--loglevel={settings.logging.level}",
-        "--without-gossip",
-        "--without-mingle",
-    ]
-    if queues:
-        arguments.append(f"--queues={','.join(queues)}")
-    if concurrency is not None:
-        arguments.append(f"--concurrency={concurrency}")
-    _app(settings).worker_main(arguments)
+    configure_logging(settings.logging.level, settings.logging.format)
+    app = create_app(settings)
+    worker = app.Worker(
+        # Two workers of one name on one machine would take each other's control messages.
+        hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
+        loglevel=settings.logging.level,
+        concurrency=concurrency,
+        queues=",".join(queues) or None,
+        quiet=True,
+    )
+    worker.start()
+    sys.exit(worker.exitcode)
 
 
 def run_beat(settings: Settings) -> None:
-    """Run a beat until a signal ends it; any number may run side by side."""
-    app = _app(settings)
-    app.Beat(loglevel=settings.logging.level, schedule=None).run()
-
-
-def _app(settings: Settings) -> Celery:
-    _, registry = load_code(settings)
-    return create_celery(settings, registry.names(), queues=registry.queues())
+    """Run a beat until a signal ends it. Raises ConfigurationError before anything starts."""
+    configure_logging(settings.logging.level, settings.logging.format)
+    create_app(settings).Beat(loglevel=settings.logging.level, quiet=True).run()
