@@ -112,7 +112,7 @@ def derive_job_status(session: Session, job: LintingJob) -> None:
         job.status = JobStatus.PROCESSING
         return
     counted = select(LintingTask.status, func.count()).where(mine).group_by(LintingTask.status)
-    counts: dict[str, int] = dict(session.execute(counted).tuples().all())
+    counts: dict[str, int] = dict(session.execute(counted).all())
     good, bad = counts.get(FileStatus.SUCCESS, 0), counts.get(FileStatus.FAILURE, 0)
     job.status = ended_status(good, bad + bool(job.error_message))
 
