@@ -34,6 +34,8 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas.update(problem["$defs"])
     document["components"]["securitySchemes"] = _security_schemes(app)
+    if app.root_path:
+        document["servers"] = [{"url": app.root_path}]
     for route in app.routes:
         if isinstance(route, DoorRoute) and route.include_in_schema:
             for method in route.methods or ():
@@ -95,7 +97,7 @@ def _security_schemes(app: FastAPI) -> dict[str, Any]:
             "type": "oauth2",
             "flows": {
                 "password": {
-                    "tokenUrl": TOKEN_PATH,
+                    "tokenUrl": f"{app.root_path}{TOKEN_PATH}",
                     "scopes": {scope: scope for scope in sorted(scopes)},
                 }
             },

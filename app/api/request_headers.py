@@ -35,5 +35,21 @@ async def read_wait_seconds(request: Request) -> int:
     return 0
 
 
+# Read from the request itself, because a second header of the same name must not be lost.
+HEADER_PARAMETERS = [
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "For 24 hours the same key with the same body gives the same run.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    },
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`wait=N`: hold the answer back for up to N (at most 30) seconds.",
+        "schema": {"type": "string"},
+        "example": "wait=10",
+    },
+]
 IdempotencyKey = Annotated[str | None, Depends(read_idempotency_key)]
 WaitSeconds = Annotated[int, Depends(read_wait_seconds)]

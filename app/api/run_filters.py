@@ -14,6 +14,18 @@ from app.tasks.runs import RunFilters
 from app.tasks.statuses import Status
 
 LABEL_PREFIX = "label."
+LABEL_PARAMETER = {
+    "name": "labels",
+    "in": "query",
+    "description": "`label.KEY=VALUE`, once for each label that a run must have.",
+    "style": "form",
+    "explode": True,
+    "schema": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "propertyNames": {"pattern": r"^label\.[A-Za-z0-9]"},
+    },
+}
 _labels: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelKey, LabelValue])
 
 Limit = Annotated[int, Query(ge=1, le=200)]

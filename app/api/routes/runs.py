@@ -10,8 +10,8 @@ from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import CoreServices, Manager, Reader, Runner
 from app.api.faults import in_body
 from app.api.links import run_links
-from app.api.request_headers import IdempotencyKey, WaitSeconds
-from app.api.run_filters import Filters, Limit
+from app.api.request_headers import HEADER_PARAMETERS, IdempotencyKey, WaitSeconds
+from app.api.run_filters import LABEL_PARAMETER, Filters, Limit
 from app.api.run_views import event_view, log_view, run_view
 from app.api.schemas import AcceptedRun, Run, RunEventList, RunList, RunLogList, RunTaskBody
 from app.api.waiting import wait_for_end
@@ -33,7 +33,11 @@ _RETRY_AFTER_SECONDS = "1"
     "/run",
     status_code=202,
     response_model=AcceptedRun,
-    responses={200: {"model": Run, "description": "The run ended within `Prefer: wait=N`"}},
+    responses={
+        200: {"model": Run, "description": "The run ended within `Prefer: wait=N`"},
+        409: {"description": "The first request with this idempotency key is still under way"},
+    },
+    openapi_extra={"parameters": HEADER_PARAMETERS},
 )
 async def run_task(
     *,
@@ -73,7 +77,7 @@ async def run_task(
     )
 
 
-@router.get("")
+@router.get("", openapi_extra={"parameters": [LABEL_PARAMETER]})
 async def list_runs(
     services: CoreServices,
     caller: Reader,

@@ -88,9 +88,10 @@ def work(settings: Settings, run_id: str) -> None:
         runner.run(services.close())
 
 
-def embedded_settings(folder: Path) -> Settings:
-    environ = {"TASKYARD_PLUGINS": f'["{SAMPLE}"]', "TASKYARD_SECRETS_DIR": str(folder / "none")}
-    return load_settings(data_dir=folder, embedded=True, environ=environ)
+def embedded_settings(folder: Path, **environ: str) -> Settings:
+    plugins = f'["lint", "{SAMPLE}"]'
+    own = {"TASKYARD_PLUGINS": plugins, "TASKYARD_SECRETS_DIR": str(folder / "none")}
+    return load_settings(data_dir=folder, embedded=True, environ={**own, **environ})
 
 
 def migrate(settings: Settings) -> None:

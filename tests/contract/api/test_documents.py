@@ -80,7 +80,7 @@ def test_answers_are_as_the_document_says(document: dict[str, Any], api: Api) ->
 
 
 def test_the_older_paths_are_not_in_the_document(document: dict[str, Any]) -> None:
-    assert "/tasks/{task_id}/result" not in document["paths"]
+    assert "/older/{task_id}/result" not in document["paths"]
 
 
 class TestPage:

@@ -242,8 +242,8 @@ class TestResult:
     def test_it_is_served_at_the_older_path_too(self, api: Api) -> None:
         run_id = api.run("sample.add_numbers", {"a": 2})
         api.work(run_id)
-        assert api.get(f"/tasks/{run_id}/result").json() == {"sum": 2}
-        assert api.get(f"/tasks/{run_id}/result", role=None).status_code == 401
+        assert api.get(f"/older/{run_id}/result").json() == {"sum": 2}
+        assert api.get(f"/older/{run_id}/result", role=None).status_code == 401
 
     def test_before_the_end_and_after_a_failure_it_is_409(self, api: Api) -> None:
         waiting = api.run("sample.add_numbers", {"a": 1})

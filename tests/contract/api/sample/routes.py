@@ -44,4 +44,4 @@ async def get_deep(item: str) -> dict[str, str]:
 
 
 router.include_router(inner)
-root_router.get("/tasks/{task_id}/result")(get_task_result)
+root_router.get("/older/{task_id}/result")(get_task_result)
