@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.db.types import IdType, JsonType, UTCDateTime
+from app.db.types import IdType, JsonType, UTCDateTime, db_now
 ${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

@@ -48,6 +48,9 @@ def watch(engine: Engine, bind: str) -> None:
         if isinstance(original, TimeoutError):
             # The server was silent: the connection is in an unknown state.
             context.is_disconnect = True
+        if context.is_pre_ping:
+            # The pool opens another connection when it meets the driver's own error.
+            return None
         kind = classify(original)
         if kind is None and (context.is_disconnect or _while_connecting(context)):
             kind = DatabaseUnavailable
@@ -91,11 +94,12 @@ class WatchedAsyncPool(WatchedPool, AsyncAdaptedQueuePool):
 
 
 def _code_of(error: BaseException) -> str | None:
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if state is not None:
-        return str(state)
+    # MySQL's own number says more than the SQLSTATE beside it.
     first = error.args[0] if error.args else None
-    return str(first) if isinstance(first, int) else None
+    if isinstance(first, int):
+        return str(first)
+    state = getattr(error, "sqlstate", None)
+    return None if state is None else str(state)
 
 
 def _while_connecting(context: ExceptionContext) -> bool:

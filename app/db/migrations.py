@@ -4,6 +4,7 @@ They block: call them before an event loop runs, or in a thread.
 """
 
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
@@ -259,7 +261,8 @@ def _connect(databases: Databases, bind: str) -> Iterator[Connection]:
 
 
 def _config(unit: Unit, connection: Connection | None = None) -> Config:
-    config = Config()
+    # Quiet: the results are returned, and the caller prints them.
+    config = Config(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", _escaped(migrations_dir()))
     config.set_main_option("version_locations", _escaped(unit.versions))
     config.set_main_option("path_separator", "newline")
@@ -285,7 +288,7 @@ def _current(unit: Unit, connection: Connection) -> str | None:
 def _pending(unit: Unit, script: ScriptDirectory, current: str | None) -> tuple[str, ...]:
     try:
         revisions = list(script.iterate_revisions("heads", current or "base"))
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         # The database is ahead: newer code has migrated it.
         raise MigrationError(
             f"The database of {unit.name} stands at '{current}', which is not known here.",

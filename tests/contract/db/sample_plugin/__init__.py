@@ -1,0 +1,1 @@
+"""A plugin with tables in both databases; its name is not the name of its package."""
