@@ -15,6 +15,9 @@ import orjson
 from app.common.errors import BadRequest, FieldError, ValidationFailed
 
 MAX_DEPTH = 64
+# What no common parser reads at all is malformed (400); in between it is JSON that we do not keep.
+_UNREADABLE_DEPTH = 1000
+_UNREADABLE_DIGITS = 4300
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -107,6 +110,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _parse_int(digits: str) -> int:
     # The length is looked at first: converting thousands of digits is quadratic.
+    if len(digits) > _UNREADABLE_DIGITS:
+        raise BadJson(f"An integer has more than {_UNREADABLE_DIGITS} digits.")
     if len(digits) > 20 or not MIN_INTEGER <= (number := int(digits)) <= MAX_INTEGER:
         _refuse("An integer lies outside ±2^63.")
     return number
@@ -129,7 +134,9 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Possessive, and content with a string that never ends: every character is looked at once, so a
+# hostile text costs no more than a good one.
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{\]}]', re.DOTALL)
 
 
 def _check_depth(text: str) -> None:
@@ -143,7 +150,7 @@ def _check_depth(text: str) -> None:
             deepest = max(deepest, depth)
         elif first in "]}":
             depth -= 1
-        if deepest > MAX_DEPTH * 4:
+        if deepest > _UNREADABLE_DEPTH:
             raise BadJson(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
     if deepest > MAX_DEPTH:
         _refuse(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
