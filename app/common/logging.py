@@ -4,6 +4,7 @@ structlog formats; the standard library carries, so the lines of uvicorn, Celery
 and SQLAlchemy have the same shape as ours.
 """
 
+import json
 import logging
 import logging.config
 import sys
@@ -14,7 +15,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.common.redaction import redact
+from app.common.redaction import mask_text, redact
 
 # Libraries that log what users sent (sqlfluff prints whole SQL texts at INFO) or a line a second.
 _QUIET = {
@@ -92,6 +93,8 @@ def _final_processors(*, as_json: bool) -> list[Processor]:
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         ),
+        # Tracebacks and objects become text only here.
+        lambda _logger, _method, line: mask_text(str(line)),
     ]
 
 
@@ -104,4 +107,12 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 
 def _dump(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=_shown, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        # A lone surrogate or an integer beyond 64 bits: escaped, so that no line is lost.
+        return json.dumps(value, default=_shown, skipkeys=True)
+
+
+def _shown(value: object) -> str:
+    return mask_text(repr(value))
