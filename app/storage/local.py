@@ -88,10 +88,13 @@ class LocalStorage:
 
     def delete(self, key: str) -> None:
         """Remove the file, and the folders that it leaves empty."""
-        with contextlib.suppress(StorageNotFound), self._parent(key) as (folder, name):
-            stat_file(folder, name)
-            os.unlink(name, dir_fd=folder)
-            os.fsync(folder)
+        try:
+            with self._parent(key) as (folder, name):
+                stat_file(folder, name)
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+        except StorageNotFound:
+            return
         self._prune(key.split("/")[:-1])
 
     def delete_prefix(self, prefix: str) -> None:

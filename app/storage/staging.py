@@ -1,6 +1,7 @@
 """Unfinished files: written aside, made durable, then put in place in one step."""
 
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -10,7 +11,7 @@ from app.storage.confined import FILE_MODE, ConfinedRoot, translated
 from app.storage.errors import StorageTooLarge
 from app.storage.keys import STAGING_FOLDER
 
-_ATTEMPTS = 5
+_ATTEMPTS = 50
 _ABANDONED_AFTER_SECONDS = 3600.0
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -54,11 +55,11 @@ class StagedFile:
         *parents, name = self._key.split("/")
         self.flush()
         with translated(self._key):
-            for _ in range(_ATTEMPTS - 1):
+            for _ in range(_ATTEMPTS):
                 # A delete beside us may remove the folder between its making and its use.
                 with contextlib.suppress(FileNotFoundError):
                     return self._place(parents, name, create_only=create_only)
-            return self._place(parents, name, create_only=create_only)
+            raise OSError(errno.EBUSY, "the folder is removed again and again")
 
     def _place(self, parents: list[str], name: str, *, create_only: bool) -> None:
         with self._root.folder(parents, create=True) as target:
