@@ -12,12 +12,11 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from app.config import Settings, load_settings
-from app.db import Databases
 from app.plugins.lint import repository
 from app.plugins.lint.models import LintingJob, LintingTask
 from app.tasks.execution import Executor
-from app.tasks.services import Services, open_services
-from tests.contract.api.harness import Recorder, build, make_callers, migrate
+from app.tasks.services import Services
+from tests.contract.api.harness import Recorder
 
 BIND = "mysql_lint"
 
@@ -128,10 +127,3 @@ def lint_database(kind: str, request: pytest.FixtureRequest) -> str | None:
         return None
     url: str = request.getfixturevalue("services").create_database("mysql")
     return url
-
-
-def drop_connections(databases: Databases) -> None:
-    databases.dispose_sync()
-
-
-__all__ = ["Recorder", "Yard", "build", "make_callers", "migrate", "open_services", "packed"]
