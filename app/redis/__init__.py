@@ -1,6 +1,7 @@
 """The cache: a help that nothing depends on. Only this room imports the library `redis`."""
 
 from app.redis.cache import open_cache
-from app.redis.port import CacheClient
+from app.redis.errors import CacheUnavailable, NotACounter
+from app.redis.port import CacheClient, CacheHealth
 
-__all__ = ["CacheClient", "open_cache"]
+__all__ = ["CacheClient", "CacheHealth", "CacheUnavailable", "NotACounter", "open_cache"]
