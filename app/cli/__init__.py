@@ -42,16 +42,23 @@ def create_cli() -> typer.Typer:
     return cli
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
 def _root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     """Run typed functions as tasks: over HTTP, on a queue, with a durable history."""
-    if version:
-        print(__version__)
-        raise typer.Exit
+    del version  # Its callback has done the work.
 
 
 def _help_command(command: object, arguments: Sequence[str]) -> str:

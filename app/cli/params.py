@@ -22,13 +22,12 @@ def read_params(
     """
     params = read_document(document) if document is not None else {}
     texts = dict(_pair(one) for one in pairs)
-    readings = {key: _as_json(text) for key, text in texts.items()}
     # Text that is not JSON can only mean itself.
-    open_keys = [key for key, reading in readings.items() if reading is not None]
+    open_keys = {key for key, text in texts.items() if _is_json(text)}
     schema = schema_of_params() if open_keys else {}
     for key, text in texts.items():
-        reading = readings[key]
-        params[key] = text if reading is None or _takes_text(schema, key) else reading[0]
+        is_text = key not in open_keys or _takes_text(schema, key)
+        params[key] = text if is_text else strict_json.loads(text.encode())
     return params
 
 
@@ -61,13 +60,12 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _as_json(text: str) -> tuple[Any] | None:
-    """Return the value in a tuple, because null is a value too; None when it is not JSON."""
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
-        return None
-    return (strict_json.loads(text.encode()),)
+        return False
+    return True
 
 
 def _takes_text(schema: Schema, key: str) -> bool:
