@@ -123,7 +123,7 @@ async def test_nobody_grants_more_than_they_hold(identity: Identity) -> None:
         with pytest.raises(GrantTooWide):
             await work
     assert (await identity.get_user(viewer.id)).role == "viewer"
-    assert await identity.password_grant("root", PASSWORD, None, ADDRESS)
+    assert await identity.password_grant("root", PASSWORD, None, ADDRESS) is not None
     root = manager(ADMIN)
     assert (await identity.update_user(viewer.id, role="admin", by=root)).role == "admin"
 
@@ -173,7 +173,9 @@ async def test_the_first_admin_gets_a_password_that_is_told_once(door: Door) -> 
 async def test_the_first_admin_can_be_configured(door: Door) -> None:
     identity = door.open(first_admin=f"chief:{PASSWORD}:with:colons")
     assert await identity.bootstrap_admin() is None
-    assert await identity.password_grant("chief", f"{PASSWORD}:with:colons", None, ADDRESS)
+    assert (
+        await identity.password_grant("chief", f"{PASSWORD}:with:colons", None, ADDRESS) is not None
+    )
 
 
 async def test_there_is_no_first_admin_when_there_is_a_user(door: Door) -> None:
@@ -197,4 +199,4 @@ async def test_of_processes_that_start_at_once_one_makes_the_admin(door: Door) -
     work = [door.open(first_admin="admin").bootstrap_admin() for _ in range(4)]
     told = [password for password in await asyncio.gather(*work) if password is not None]
     assert len(told) == 1
-    assert await door.open().password_grant("admin", told[0], None, ADDRESS)
+    assert await door.open().password_grant("admin", told[0], None, ADDRESS) is not None

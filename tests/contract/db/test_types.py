@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    MetaData,
+    Table,
+    bindparam,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import StatementError
 
 from app.common.clock import utc_now
@@ -152,7 +162,7 @@ async def test_seconds_are_added_exactly(databases: Databases, seconds: float) -
 
 async def test_seconds_can_be_an_expression(databases: Databases) -> None:
     row = await store(databases, at=db_now(), plain=0)
-    statement = update(THINGS).values(at=db_now_plus(text("20 + :more").bindparams(more=1.5)))
+    statement = update(THINGS).values(at=db_now_plus(literal_column("20") + bindparam("more", 1.5)))
     async with databases.begin(APPLICATION_BIND) as connection:
         await connection.execute(statement)
         changed = (await connection.execute(select(THINGS.c.at))).scalar_one()
