@@ -97,7 +97,9 @@ def commands() -> dict[str, set[str]]:
         for name, child in (below or {}).items():
             walk(child, (*path, name))
         if not below:
-            options = {option for parameter in command.params for option in parameter.opts}
+            # Of a pair like --browser/--no-browser the guide names the one that changes something.
+            named = (parameter.secondary_opts or parameter.opts for parameter in command.params)
+            options = {option for options in named for option in options}
             found[" ".join(path)] = {option for option in options if option.startswith("--")}
 
     walk(get_command(create_cli()), ("taskyard",))

@@ -54,7 +54,7 @@ def test_every_opt_out_says_why() -> None:
 
     The reason stands behind it or in the comment above it.
     """
-    assert [line for path in SOURCES for line in bare_opt_outs(path)] == []
+    assert "\n".join(line for path in SOURCES for line in bare_opt_outs(path)) == ""
 
 
 def bare_opt_outs(path: Path) -> list[str]:
@@ -77,4 +77,5 @@ def test_no_catch_all_module() -> None:
 def test_every_test_folder_is_a_package() -> None:
     """Without it two test files of one name hide each other, and `redis` could mean ours."""
     folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
-    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+    packages = {folder for folder in folders if folder.name != "versions"}
+    assert [str(folder) for folder in packages if not (folder / "__init__.py").is_file()] == []
