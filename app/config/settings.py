@@ -59,7 +59,7 @@ _ASYNC_DRIVERS = {
 _KNOWN_DATABASES = (
     "postgresql+asyncpg://",
     "mysql+aiomysql://",
-    "mysql+asyncmy://",
+    "mariadb+aiomysql://",
     "sqlite+aiosqlite://",
 )
 
@@ -202,16 +202,17 @@ class Settings(BaseSettings):
     consul: ConsulSettings = ConsulSettings()
     features: dict[str, bool] = {}
     plugins: tuple[str, ...] = ("archive", "lint")
-    plugin_settings: dict[str, dict[str, Any]] = {}
+    # Not in the repr, because only the plugin knows which of its settings are secret.
+    plugin_settings: dict[str, dict[str, Any]] = Field({}, repr=False)
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values only from `load_settings`, which merges the sources and remembers their
         origin.
