@@ -16,7 +16,7 @@ GOOD = b'{"task": "sample.add_numbers", "params": {"a": 1}}'
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind(api: Api) -> Iterator[None]:
+def nothing_is_left_behind(api: Api) -> Iterator[None]:
     """A refused request leaves no row and no message."""
     before = _newest(api)
     sent = len(api.transport.sent)
