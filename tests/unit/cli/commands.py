@@ -1,8 +1,13 @@
 """Calling the command line inside the test's process."""
 
+import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +29,13 @@ class Outcome:
         return json.loads(self.out)
 
 
+class Typed(io.StringIO):
+    """What somebody types on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 RunCommand = Callable[..., Outcome]
 
 
@@ -39,3 +51,16 @@ def make_runner(capsys: pytest.CaptureFixture[str]) -> RunCommand:
         return Outcome(ended.value.code, printed.out, printed.err)
 
     return run_command
+
+
+def run_program(*arguments: str, cwd: Path, **environment: str) -> Outcome:
+    """Call a command in a process of its own, for what marks the process it runs in."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=os.environ | environment,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
