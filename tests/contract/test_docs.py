@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,24 @@ def test_every_command_is_in_the_guide_with_its_options() -> None:
     text = (GUIDES / "cli.md").read_text("utf-8")
     rows = re.findall(r"^\| `(taskyard [a-z- ]*[a-z]).*?` \|.*\| (.*)\|$", text, re.MULTILINE)
     assert {name: set(re.findall(r"--[a-z-]+", options)) for name, options in rows} == commands()
+
+
+def test_every_route_is_in_the_guide(tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()", "openapi"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    real = {
+        f"{method.upper()} {path.removeprefix('/api/v1')}"
+        for path, operations in json.loads(answer.stdout)["paths"].items()
+        for method in operations
+    }
+    text = (GUIDES / "api.md").read_text("utf-8")
+    assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`?\s]+)", text)) == real
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
