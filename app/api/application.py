@@ -18,6 +18,7 @@ from app.api.middleware.access import AccessMiddleware
 from app.api.middleware.failures import FailureMiddleware
 from app.api.middleware.framing import FramingMiddleware
 from app.api.middleware.head import HeadMiddleware
+from app.api.middleware.root_path import RootPathMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.api.middleware.tracing import TraceMiddleware
 from app.api.migration_check import MigrationCheck
@@ -44,7 +45,6 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
         title="Taskyard",
         version=version("taskyard"),
         description=DESCRIPTION,
-        root_path=services.core.settings.server.root_path,
         lifespan=lifespan or _close_services,
         # The document and its page are our own: no CDN. No redirect is made from the Host header.
         openapi_url=None,
@@ -53,6 +53,7 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
         redirect_slashes=False,
         # From the outside in: each one sees what the inner ones answer.
         middleware=[
+            Middleware(RootPathMiddleware, root_path=services.core.settings.server.root_path),
             Middleware(TraceMiddleware),
             Middleware(AccessMiddleware),
             Middleware(SecurityHeadersMiddleware),

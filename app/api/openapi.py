@@ -19,8 +19,8 @@ _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
 _VALIDATION_MODELS = ("HTTPValidationError", "ValidationError")
 
 
-def build_openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the document of all mounted routes."""
+def build_openapi(app: FastAPI, root_path: str = "") -> dict[str, Any]:
+    """Return the document of all mounted routes, as seen below the root path."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -33,9 +33,9 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas.update(problem["$defs"])
-    document["components"]["securitySchemes"] = _security_schemes(app)
-    if app.root_path:
-        document["servers"] = [{"url": app.root_path}]
+    document["components"]["securitySchemes"] = _security_schemes(app, root_path)
+    if root_path:
+        document["servers"] = [{"url": root_path}]
     for route in app.routes:
         if isinstance(route, DoorRoute) and route.include_in_schema:
             for method in route.methods or ():
@@ -84,7 +84,7 @@ def _scopes(dependant: Dependant) -> Iterator[str]:
         yield from _scopes(dependency)
 
 
-def _security_schemes(app: FastAPI) -> dict[str, Any]:
+def _security_schemes(app: FastAPI, root_path: str) -> dict[str, Any]:
     scopes = {
         scope
         for route in app.routes
@@ -97,7 +97,7 @@ def _security_schemes(app: FastAPI) -> dict[str, Any]:
             "type": "oauth2",
             "flows": {
                 "password": {
-                    "tokenUrl": f"{app.root_path}{TOKEN_PATH}",
+                    "tokenUrl": f"{root_path}{TOKEN_PATH}",
                     "scopes": {scope: scope for scope in sorted(scopes)},
                 }
             },

@@ -51,7 +51,7 @@ async def get_openapi_document(request: Request) -> Response:
     """Return the OpenAPI 3.1 document; it is built once."""
     app = request.app
     if not app.openapi_schema:
-        app.openapi_schema = build_openapi(app)
+        app.openapi_schema = build_openapi(app, request.scope.get("root_path", ""))
     return Response(dump_bytes(app.openapi_schema), media_type="application/json")
 
 
