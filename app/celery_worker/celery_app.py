@@ -161,6 +161,7 @@ def _configure_logs(settings: LoggingSettings) -> None:
 
 def create_app(settings: Settings, services_factory: ServicesFactory | None = None) -> Celery:
     """Return the app with every task of the settings' plugins, loaded once for all children."""
+    inproc.check_allowed(settings.celery.broker_url.get_secret_value())
     code = load_code(settings)
     registry = code[1]
     return create_celery(

@@ -1,6 +1,8 @@
 """Beating the leases of a worker's runs from its main process, for children that are busy."""
 
+import contextlib
 import os
+import signal
 import threading
 from typing import Any, Final
 
@@ -16,6 +18,9 @@ _log = get_logger(__name__)
 # A fork waits at most this long for a beat to end: the main loop must not hang on a database.
 _FORK_PATIENCE_SECONDS: Final = 5.0
 _STOP_PATIENCE_SECONDS: Final = 2.0
+
+# A stopped attempt has this long to roll back.
+_KILL_AFTER_SECONDS: Final = 5.0
 
 
 class ForkGate:
@@ -126,6 +131,15 @@ class LeaseKeeper:
             # On the main loop, where a child gets its next message only after this one's result
             # was read: as long as the request is active, its process runs nothing else.
             if request in state.active_requests:
+                job = request._apply_result and request._apply_result()  # noqa: SLF001 - Celery's job
                 request.terminate(pool)
+                hub.call_later(_KILL_AFTER_SECONDS, _kill_if_running, job, request.worker_pid)
 
         hub.call_soon(terminate)
+
+
+def _kill_if_running(job: Any, pid: int) -> None:
+    """Kill the process of a job that the first signal did not end: it hangs outside Python."""
+    if job is not None and not job.ready():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

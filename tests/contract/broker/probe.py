@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import itertools
 import time
 from pathlib import Path
 
@@ -43,6 +44,12 @@ async def note_name(folder: str, name: str, until: str | None = None) -> None:
 def sleep_long() -> None:
     """Sleep past the time limit, in Python."""
     time.sleep(30)
+
+
+@register_task("probe.hang_process", max_attempts=1, timeout_seconds=300)
+def hang_process() -> bool:
+    """Never return to Python, where a signal could end it."""
+    return 0 in itertools.repeat(1)
 
 
 @register_task("probe.crash_process", max_attempts=2, backoff_seconds=0.1)

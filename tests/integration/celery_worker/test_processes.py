@@ -1,0 +1,171 @@
+"""Worker and beat as real processes: limits, crashes, lost leases, lost brokers, wrong starts."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.celery_worker import connections
+from app.config.settings import APPLICATION_BIND
+from tests.contract.broker.yards import (
+    ROOT,
+    Yard,
+    delete_names,
+    environment,
+    real_yard,
+)
+from tests.integration.celery_worker.proxy import Proxy
+from tests.services import Services
+
+
+@pytest.fixture(scope="module")
+def proxy(services: Services) -> Iterator[Proxy]:
+    opened = Proxy(services.amqp_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def yard(
+    services: Services, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Yard]:
+    folder = tmp_path_factory.mktemp("yard")
+    with real_yard(folder, services, TASKYARD_CELERY__BROKER_URL=proxy.url) as yard:
+        yield yard
+
+
+def celery(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "app.celery_worker.celery_app", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def celery_environment(yard: Yard) -> dict[str, str]:
+    settings = yard.settings.celery
+    return {
+        **environment(settings.namespace, concurrency=1),
+        "TASKYARD_CELERY__BROKER_URL": settings.broker_url.get_secret_value(),
+    }
+
+
+def test_the_worker_answers_a_ping(yard: Yard) -> None:
+    yard.await_status(yard.submit("probe.echo_text", {"text": "up"}), "SUCCEEDED")
+    answer = celery(celery_environment(yard), "inspect", "ping")
+    assert answer.returncode == 0, answer.stderr
+    assert f"{yard.settings.celery.namespace}@" in answer.stdout
+    assert "pong" in answer.stdout
+
+
+def test_a_def_task_past_its_limit_fails_and_the_child_goes_on(yard: Yard) -> None:
+    row = yard.await_status(yard.submit("probe.sleep_long"), "FAILED")
+    assert row.error["type"] == "TimeoutError"
+    row = yard.await_status(yard.submit("probe.echo_text", {"text": "next"}), "SUCCEEDED")
+    assert row.attempt == 1
+
+
+def test_a_run_that_ends_its_process_fails_and_the_worker_lives(yard: Yard) -> None:
+    run_id = yard.submit("probe.crash_process")
+    row = yard.await_status(run_id, "FAILED")
+    assert row.attempt == 2
+    row = yard.await_status(yard.submit("probe.echo_text", {"text": "alive"}), "SUCCEEDED")
+    assert row.attempt == 1
+
+
+TAKE_AWAY = (
+    "UPDATE task_runs SET status = 'CANCELLED', finished_at = now(), fence = fence + 1 "
+    "WHERE id = :id"
+)
+
+
+@pytest.mark.parametrize("task", ["probe.note_name", "probe.hang_process"])
+def test_an_attempt_that_lost_its_run_is_stopped(yard: Yard, tmp_path: Path, task: str) -> None:
+    note = {"folder": str(tmp_path), "name": "holder", "until": "never"}
+    run_id = yard.submit(task, note if task == "probe.note_name" else {})
+    yard.await_status(run_id, "RUNNING")
+    time.sleep(1.2)  # Two beats: the keeper has seen it as its own.
+    sql(yard, TAKE_AWAY, run_id)
+    # The worker has one slot, so this runs only when the other attempt has ended.
+    row = yard.await_status(yard.submit("probe.echo_text", {"text": "alive"}), "SUCCEEDED")
+    assert row.attempt == 1
+    assert yard.row(run_id).status == "CANCELLED"
+
+
+def test_a_long_run_keeps_its_lease(yard: Yard, tmp_path: Path) -> None:
+    note = {"folder": str(tmp_path), "name": "holder", "until": "go"}
+    run_id = yard.submit("probe.note_name", note)
+    yard.await_status(run_id, "RUNNING")
+    time.sleep(yard.settings.celery.lease_seconds + 1.0)
+    (tmp_path / "go").touch()
+    assert yard.await_status(run_id, "SUCCEEDED", "FAILED", "RETRYING").attempt == 1
+
+
+def test_the_worker_comes_back_after_its_broker_was_gone(yard: Yard, proxy: Proxy) -> None:
+    proxy.refuse()
+    run_id = yard.submit("probe.echo_text", {"text": "accepted"})
+    assert yard.row(run_id).status == "PENDING"
+    proxy.accept()
+    assert yard.await_status(run_id, "SUCCEEDED").result == "accepted"
+
+
+def sql(yard: Yard, statement: str, run_id: str) -> None:
+    async def execute() -> None:
+        async with yard.services.databases.begin(APPLICATION_BIND) as connection:
+            await connection.execute(text(statement), {"id": run_id})
+
+    yard.runner.run(execute())
+
+
+def test_a_queue_with_other_arguments_stops_the_start_and_is_named(
+    services: Services, tmp_path: Path
+) -> None:
+    name = f"{services.namespace}-misfit"
+    environ = {
+        **environment(name, concurrency=1),
+        "TASKYARD_CELERY__BROKER_URL": services.amqp_url,
+        "TASKYARD_DATA_DIR": str(tmp_path),
+    }
+    connection: Any = connections.open_connection(services.amqp_url, timeout_seconds=5)
+    queue = f"{name}.default"
+    try:
+        connection.channel().queue_declare(queue, durable=True, auto_delete=False)
+        answer = celery(environ, "worker", "-P", "solo")
+    finally:
+        from app.config import load_settings
+
+        delete_names(load_settings(data_dir=tmp_path, environ=environ))
+        connection.close()
+    assert answer.returncode != 0
+    assert queue in answer.stderr
+    assert f"delete_queue {queue}" in answer.stderr
+
+
+@pytest.mark.parametrize("command", ["worker", "beat"])
+def test_the_in_process_broker_stops_a_process_of_its_own(command: str, tmp_path: Path) -> None:
+    environ = {"TASKYARD_CELERY__BROKER_URL": "inproc://", "TASKYARD_DATA_DIR": str(tmp_path)}
+    answer = celery(environ, command)
+    assert answer.returncode != 0
+    assert "inproc://" in answer.stderr
+    assert "one process" in answer.stderr
+
+
+def test_an_unknown_class_of_queues_stops_the_start(services: Services, tmp_path: Path) -> None:
+    environ = {
+        **environment(services.namespace, concurrency=1),
+        "TASKYARD_CELERY__BROKER_URL": services.amqp_url,
+        "TASKYARD_DATA_DIR": str(tmp_path),
+    }
+    answer = celery(environ, "worker", "-P", "solo", "-Q", "defualt")
+    assert answer.returncode != 0
+    assert "defualt" in answer.stderr
