@@ -27,7 +27,8 @@ def yard(
     with TestClient(app, raise_server_exceptions=False) as client, asyncio.Runner() as runner:
         assert client.portal is not None
         tokens = client.portal.call(make_callers, services)
-        yield Yard(settings, client, transport, tokens, folder / "files", worker, runner)
+        files = folder / "files"
+        yield Yard(settings, client, transport, tokens, files, services.core, worker, runner)
         runner.run(worker.close())
         worker.databases.dispose_sync()
     close_sandboxes()

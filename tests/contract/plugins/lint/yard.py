@@ -30,6 +30,7 @@ class Yard:
     transport: Recorder
     tokens: dict[str, str]
     storage: Path
+    core: Services
     worker: Services
     runner: asyncio.Runner
     seen: set[str] = field(default_factory=set)
@@ -73,7 +74,7 @@ class Yard:
 
     def _flush(self) -> None:
         assert self.client.portal is not None
-        self.client.portal.call(asyncio.sleep, 0.01)
+        self.client.portal.call(self.core.outbox.close)
 
     @property
     def worker_transport(self) -> Recorder:
