@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -98,15 +97,18 @@ class LocalStorage:
         self._prune(key.split("/")[:-1])
 
     def delete_prefix(self, prefix: str) -> None:
-        """Remove the folder and all below it; links in it are removed, never followed."""
+        """Remove the folder and all below it; links in it are removed, never followed.
+
+        It is out of sight in one step, so nobody meets a folder that is half removed.
+        """
         *parents, name = _folder_parts(prefix)
-        with (
-            contextlib.suppress(StorageNotFound),
-            self._parent(check_prefix(prefix)) as (folder, _),
-        ):
-            if _is_folder(folder, name):
-                shutil.rmtree(name, dir_fd=folder)
-                os.fsync(folder)
+        try:
+            with self._parent(check_prefix(prefix)) as (folder, _):
+                if not _is_folder(folder, name):
+                    return
+                self._staging.remove(folder, name)
+        except StorageNotFound:
+            return
         self._prune(parents)
 
     def move_prefix(self, source: str, target: str) -> None:

@@ -80,7 +80,10 @@ class SyncStorage(Protocol):
         """Remove the file; no error when there is none."""
 
     def delete_prefix(self, prefix: str) -> None:
-        """Remove the folder and all below it; no error when there is none. The root is refused."""
+        """Remove the folder and all below it; no error when there is none. The root is refused.
+
+        A local folder is out of sight in one step.
+        """
 
     def move_prefix(self, source: str, target: str) -> None:
         """Rename a folder; StorageConflict when the target holds files.

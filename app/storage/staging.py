@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
+import stat
 import time
 from collections.abc import Iterator
 
@@ -97,6 +99,15 @@ class Staging:
             stack.callback(staged.discard)
             yield staged
 
+    def remove(self, parent: int, name: str) -> None:
+        """Move a folder here in one step, then remove what is in it."""
+        with self._root.folder([STAGING_FOLDER], create=True) as folder:
+            self._sweep_once(folder)
+            removed = secrets.token_hex(16)
+            os.rename(name, removed, src_dir_fd=parent, dst_dir_fd=folder)
+            os.fsync(parent)
+            _remove_tree(folder, removed)
+
     def _sweep_once(self, folder: int) -> None:
         if not self._swept:
             self._swept = True
@@ -104,12 +115,27 @@ class Staging:
 
 
 def sweep(folder: int, older_than_seconds: float) -> int:
-    """Remove the unfinished files that nobody has written to for that long; return how many."""
+    """Remove what nobody has written to for that long; return how many entries."""
     limit = time.time() - older_than_seconds
     removed = 0
     for name in os.listdir(folder):
         with contextlib.suppress(OSError):
-            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < limit:
+            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if facts.st_mtime >= limit:
+                continue
+            if stat.S_ISDIR(facts.st_mode):
+                _remove_tree(folder, name)
+            else:
                 os.unlink(name, dir_fd=folder)
-                removed += 1
+            removed += 1
     return removed
+
+
+def _remove_tree(parent: int, name: str) -> None:
+    def ignore_gone(
+        _call: object, _path: str, failure: tuple[object, BaseException, object]
+    ) -> None:
+        if not isinstance(failure[1], FileNotFoundError):
+            raise failure[1]
+
+    shutil.rmtree(name, dir_fd=parent, onerror=ignore_gone)

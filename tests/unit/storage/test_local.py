@@ -207,8 +207,10 @@ def test_what_a_crash_left_unfinished_is_swept_and_never_seen(root: Path) -> Non
     staging.mkdir()
     (staging / "old").write_bytes(b"half")
     (staging / "new").write_bytes(b"half")
+    (staging / "removed" / "deep").mkdir(parents=True)
     past = time.time() - 7200
-    os.utime(staging / "old", (past, past))
+    for name in ["old", "removed"]:
+        os.utime(staging / name, (past, past))
     storage = LocalStorage(root)
     assert storage.list() == []
     storage.put("a", b"x")
@@ -336,3 +338,26 @@ def test_no_descriptor_stays_open(storage: LocalStorage, root: Path, outside: Pa
                     continue
         storage.delete_prefix("a")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_several_removers_of_one_folder_do_not_disturb_each_other(storage: LocalStorage) -> None:
+    failures: list[Exception] = []
+    for _ in range(10):
+        for number in range(20):
+            storage.put(f"job/{number}", b"x")
+        barrier = threading.Barrier(4)
+
+        def remove(barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            try:
+                storage.delete_prefix("job")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+                failures.append(error)
+
+        threads = [threading.Thread(target=remove) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert storage.list() == []

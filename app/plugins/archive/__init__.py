@@ -1,0 +1,1 @@
+"""ZIP archives on the storage, expanded by a task."""
