@@ -104,6 +104,10 @@ def load_plugins(names: Sequence[str]) -> tuple[LoadedPlugin, ...]:
 def _load_one(name: str) -> LoadedPlugin:
     module_name = _locate(name)
     root = _import(module_name, name)
+    parent, _, last = module_name.rpartition(".")
+    if last == "plugin" and parent and not hasattr(root, "__path__"):
+        # The manifest's own module was named; the plugin is the package around it.
+        module_name, root = parent, _import(parent, name)
     is_package = hasattr(root, "__path__")
     holder = root
     if is_package and not hasattr(root, "PLUGIN"):
@@ -123,11 +127,7 @@ def _locate(name: str) -> str:
         return built_in
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return entry_point.module
-    try:
-        found = importlib.util.find_spec(name) is not None
-    except (ModuleNotFoundError, ValueError):
-        found = False
-    if not found:
+    if not _is_importable(name):
         near = nearest(name, _built_in_names())
         hint = (
             f"Did you mean '{near}'?"
@@ -136,6 +136,16 @@ def _locate(name: str) -> str:
         )
         raise PluginLoadError(f"The plugin '{name}' was not found. {hint}")
     return name
+
+
+def _is_importable(name: str) -> bool:
+    parent = name.rpartition(".")[0]
+    if parent and _is_importable(parent):
+        _import(parent, name)  # To look for the module imports its parent; a fault there is told.
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _built_in_names() -> list[str]:
@@ -154,9 +164,11 @@ def _built_in_names() -> list[str]:
 def _import(module: str, plugin: str) -> ModuleType:
     try:
         return importlib.import_module(module)
-    except ConfigurationError:
-        raise
-    except Exception as error:
+    except ConfigurationError as error:
+        raise PluginLoadError(
+            f"The plugin '{plugin}' cannot be loaded: {error.detail}", hint=error.hint
+        ) from error
+    except (Exception, SystemExit) as error:
         raise PluginLoadError(
             f"The plugin '{plugin}' cannot be loaded: {type(error).__name__}: {error}"
         ) from error
