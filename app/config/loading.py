@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from app.common.errors import ConfigurationError
-from app.common.redaction import MASK, mask_text, redact
+from app.common.redaction import MASK, redact
 from app.config.legacy import older_names
 from app.config.nearest import explain, unknown_variables
 from app.config.settings import DATA_DIR, Settings
@@ -96,7 +96,7 @@ def masked(settings: Settings) -> Tree:
     plain[("redis", "url")] = settings.redis.url.get_secret_value()
     plain[("storage", "url")] = settings.storage.url.get_secret_value()
     for path, url in plain.items():
-        _put(tree, path, mask_text(url.split("?", 1)[0]))
+        _put(tree, path, _masked_url(url))
     auth = tree["auth"]
     for holder, key in (
         (auth, "bootstrap_admin"),
@@ -106,6 +106,18 @@ def masked(settings: Settings) -> Tree:
         holder[key] = MASK if holder[key] else None
     tree["plugin_settings"] = redact(tree["plugin_settings"])
     return tree
+
+
+def _masked_url(url: str) -> str:
+    """Return a URL without password and query, however badly the password is written in it."""
+    scheme, separator, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    names, at, host = place.rpartition("@")
+    if not at and "@" in query and ":" in place:
+        # A password with a raw question mark, or a query with an @: no telling where it ends.
+        return f"{scheme}{separator}{MASK}"
+    user, colon, _ = names.partition(":")
+    return f"{scheme}{separator}{user}{colon and f':{MASK}'}{at}{host}"
 
 
 def _load(
@@ -123,18 +135,16 @@ def _load(
 
 
 def _layers(environ: Mapping[str, str]) -> Iterator[_Layer]:
-    unknown_variables(environ, Settings)
-    yield _Layer("environment", _environment(environ))
-    yield _Layer("environment (older name)", older_names(environ))
-    if (dotenv := Path(".env")).is_file():
-        values = {key: value for key, value in dotenv_values(dotenv).items() if value is not None}
-        unknown_variables(values, Settings)
-        yield _Layer(".env", _environment(values))
-        yield _Layer(".env (older name)", older_names(values))
-    secrets_dir = Path(environ.get("TASKYARD_SECRETS_DIR", SECRETS_DIR))
+    dotenv = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    for origin, variables in (("environment", environ), (".env", dotenv)):
+        unknown_variables(variables, Settings)
+        yield _Layer(origin, _environment(variables))
+        yield _Layer(f"{origin} (older name)", older_names(variables))
+    places = {**dotenv, **environ}
+    secrets_dir = Path(places.get("TASKYARD_SECRETS_DIR", SECRETS_DIR))
     if secrets_dir.is_dir():
         yield _Layer("secret files", _secret_files(secrets_dir))
-    for name in reversed(_config_files(environ)):
+    for name in reversed(_config_files(places)):
         yield _Layer(str(name), _read_yaml(name))
     if SETTINGS_FILE.is_file():
         yield _Layer(str(SETTINGS_FILE), _read_yaml(SETTINGS_FILE))
@@ -160,12 +170,20 @@ def _environment(environ: Mapping[str, str]) -> Tree:
 
 
 def _secret_files(folder: Path) -> Tree:
-    source = NestedSecretsSettingsSource(
-        SecretsSettingsSource(Settings, secrets_dir=folder, env_prefix="TASKYARD_"),
-        secrets_dir=folder,
-        secrets_nested_delimiter="__",
-    )
-    return _without_missing(source())
+    unknown_variables([file.name for file in folder.iterdir()], Settings)
+    try:
+        source = NestedSecretsSettingsSource(
+            SecretsSettingsSource(Settings, secrets_dir=folder, env_prefix="TASKYARD_"),
+            secrets_dir=folder,
+            secrets_nested_delimiter="__",
+        )
+        return _without_missing(source())
+    except (SettingsError, OSError, UnicodeDecodeError) as error:
+        # The words of a decoding error may quote the secret.
+        detail = error if isinstance(error, SettingsError) else type(error).__name__
+        raise ConfigurationError(
+            f"A secret file in '{folder}' cannot be read: {detail}. Lists and maps are JSON."
+        ) from None
 
 
 def _without_missing(values: Mapping[str, Any]) -> Tree:
@@ -185,22 +203,39 @@ def _config_files(environ: Mapping[str, str]) -> list[Path]:
 def _read_yaml(file: Path) -> Tree:
     try:
         values = yaml.safe_load(file.read_text("utf-8"))
+    except yaml.MarkedYAMLError as error:
+        # Without the library's excerpt, which may show a secret of the line.
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError(
+            f"'{file}' cannot be read as YAML: {error.problem}{place}."
+        ) from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"'{file}' cannot be read as YAML: {error}") from None
+        raise ConfigurationError(
+            f"'{file}' cannot be read as YAML: {type(error).__name__}."
+        ) from None
     if values is None:
         return {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigurationError(f"'{file}' must hold a map of settings.")
     return values
 
 
 def _place_data(merged: Tree, data_dir: Path | None, *, embedded: bool) -> None:
-    folder = data_dir or Path(merged.get("data_dir", DATA_DIR))
-    merged["data_dir"] = folder
+    folder = data_dir or merged.get("data_dir", DATA_DIR)
+    if not isinstance(folder, str | Path):
+        raise ConfigurationError("The setting 'data_dir' is wrong: it must be a path.")
+    merged["data_dir"] = Path(folder)
     chosen = _EMBEDDED if embedded else _DEFAULT_URLS
     for path, default in chosen.items():
+        if _is_blocked(merged, path):
+            continue  # Not a map where one belongs: the models refuse it and name the key.
         if embedded or _get(merged, path, default) == default:
             _put(merged, path, default and default.replace(str(DATA_DIR), str(folder), 1))
+
+
+def _is_blocked(tree: Tree, path: KeyPath) -> bool:
+    above = (_get(tree, path[:length], None) for length in range(1, len(path)))
+    return any(value is not None and not isinstance(value, dict) for value in above)
 
 
 def _merge(below: Tree, above: Tree) -> Tree:

@@ -1,7 +1,7 @@
 """Names that do not exist, told with the nearest one that does."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
@@ -26,12 +26,13 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def unknown_variables(environ: Mapping[str, str], model: type[BaseModel]) -> None:
+def unknown_variables(names: Iterable[str], model: type[BaseModel]) -> None:
     """Raise ConfigurationError for a `TASKYARD_` variable that names no top-level setting.
 
-    Deeper names reach the models, which refuse what they do not know.
+    Deeper names reach the models, which refuse what they do not know. Upper and lower case are
+    one, as they are where the values are read.
     """
-    for variable in environ:
+    for variable in map(str.upper, names):
         if not variable.startswith(_PREFIX) or variable in _NOT_SETTINGS:
             continue
         if variable.startswith(_NOT_SETTINGS_PREFIXES):
