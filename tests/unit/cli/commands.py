@@ -53,10 +53,13 @@ def make_runner(capsys: pytest.CaptureFixture[str]) -> RunCommand:
     return run_command
 
 
-def run_program(*arguments: str, cwd: Path, **environment: str) -> Outcome:
+def run_program(
+    *arguments: str, cwd: Path, standard_input: str = "", **environment: str
+) -> Outcome:
     """Call a command in a process of its own, for what marks the process it runs in."""
     done = subprocess.run(
         [sys.executable, "-c", "from app.cli import main; main()", *arguments],
+        input=standard_input,
         capture_output=True,
         text=True,
         check=False,
