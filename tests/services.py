@@ -20,6 +20,8 @@ import pytest
 import redis
 from sqlalchemy.engine import URL, make_url
 
+from app.celery_worker.delays import LADDER_SECONDS
+
 CONNECT_SECONDS = 3
 
 ENVIRONMENT = {
@@ -176,9 +178,10 @@ class Services:
     """
 
     token: str = field(default_factory=lambda: secrets.token_hex(4))
-    # Work queues that tests declare; `Q`, `Q.high`, `Q.low` and `Q.dlq` of each are deleted at the
-    # end. Delay queues expire by themselves.
-    queue_classes: set[str] = field(default_factory=lambda: {"default", "lint", "archive"})
+    # Queue classes that tests declare; all queues of each are deleted at the end.
+    queue_classes: set[str] = field(
+        default_factory=lambda: {"default", "lint", "lint_batch", "archive"}
+    )
     _found: dict[str, Found | Missing] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict)
     _databases: list[tuple[str, str]] = field(default_factory=list)
@@ -282,12 +285,22 @@ class Services:
                 client.delete(key)
 
     def _delete_broker_names(self) -> None:
+        """Delete by name, which is no error for a queue that is not there."""
         with closing(_amqp(self.amqp_url)) as connection, connection.channel() as channel:
-            for name in sorted(self.queue_classes):
-                for suffix in ("", ".high", ".low", ".dlq"):
-                    channel.queue_delete(f"{self.queue_prefix}{name}{suffix}")
+            for name in self._queue_names():
+                channel.queue_delete(name)
             for suffix in ("", ".dlx", ".events"):
                 channel.exchange_delete(f"{self.namespace}{suffix}")
+
+    def _queue_names(self) -> Iterator[str]:
+        for queue_class in sorted(self.queue_classes):
+            name = f"{self.queue_prefix}{queue_class}"
+            yield f"{name}.dlq"
+            for work_queue in (name, f"{name}.high", f"{name}.low"):
+                yield work_queue
+                for seconds in LADDER_SECONDS:
+                    for turn in range(4):
+                        yield f"{work_queue}.delay.{round(seconds * 1000)}.{turn}"
 
 
 def _async_url(server: str, database: str) -> str:
