@@ -27,6 +27,11 @@ def _adapter(url: str) -> SyncStorage:
         return MemoryStorage()
     if scheme == "file":
         return LocalStorage(_folder(url))
+    if scheme == "s3":
+        raise ConfigurationError(
+            "storage.url names S3, which this version has no adapter for.",
+            hint="Use a folder that all processes share: file:///mnt/...",
+        )
     raise ConfigurationError(
         f"storage.url has the scheme '{scheme}', which no adapter serves.",
         hint="Use file:///absolute/folder, file://relative/folder, or memory:// in tests.",
