@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from app.cli.exit_codes import ExitCode, exit_code_of_status
 from app.cli.text import printable
-from app.common.errors import ConfigurationError, TaskyardError
+from app.common.errors import ConfigurationError, ServiceUnavailable, TaskyardError
 from app.common.redaction import mask_text
 
 GET_TOKEN = 'export TASKYARD_TOKEN="$(taskyard token)"'  # noqa: S105 - a command
@@ -83,7 +83,7 @@ def failure_of(error: BaseException) -> Failure:
             code=error.code,
             detail=mask_text(error.detail),
             exit_code=_exit_code(error),
-            hint=error.hint,
+            hint=error.hint or _cause_hint(error),
             fields=[(place(one.loc), one.msg) for one in error.errors],
         )
     name = type(error).__name__
@@ -122,6 +122,13 @@ def lines_of(failure: Failure, help_command: str) -> Iterator[str]:
 def place(loc: Sequence[str | int]) -> str:
     """Return where a wrong field is, as in `params.rows.3`."""
     return ".".join(str(part) for part in loc)
+
+
+def _cause_hint(error: TaskyardError) -> str | None:
+    # A client is not told why a service is away; who administers the host has to know.
+    if not isinstance(error, ServiceUnavailable) or error.__cause__ is None:
+        return None
+    return mask_text(f"The cause: {_first_line(error.__cause__)}")
 
 
 def _exit_code(error: TaskyardError) -> ExitCode:

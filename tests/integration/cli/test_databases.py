@@ -82,6 +82,8 @@ def test_a_login_that_is_refused(taskyard: Callable[..., Outcome], services: Ser
     host = url.rpartition("@")[2]
     wrong = f"mysql+aiomysql://nobody:hunter2@{host}"
     ended = taskyard("db", "status", TASKYARD_DATABASES__MYSQL_LINT__URL=wrong)
-    assert ended.code in (1, 5)
+    assert ended.code == 5
+    assert "hint: The cause: " in ended.err
+    assert "Access denied" in ended.err
     assert "hunter2" not in ended.err
     assert "Traceback" not in ended.err

@@ -120,6 +120,17 @@ def test_wrong_fields_of_our_own_errors_are_told() -> None:
     ]
 
 
+def test_why_a_service_is_away_is_told_on_the_host() -> None:
+    error = ServiceUnavailable("The database 'x' does not answer.")
+    assert failure_of(error).hint is None
+    error.__cause__ = OSError("Access denied at mysql://me:hunter2@db\nsecond line")
+    hint = failure_of(error).hint
+    assert hint is not None
+    assert hint.startswith("The cause: Access denied at mysql://me:*")
+    assert "hunter2" not in hint
+    assert "second line" not in hint
+
+
 def test_an_unexpected_error_shows_no_secret_and_no_second_line() -> None:
     error = OSError("mysql://root:hunter2@db/lint is gone\n  in frame 3")
     failure = failure_of(error)
