@@ -28,6 +28,7 @@ _QUIET = {
     "aiosqlite": "WARNING",
     "asyncio": "WARNING",
     "alembic": "WARNING",
+    "app.db.faults": "WARNING",
     "httpx2": "WARNING",
     "httpcore2": "WARNING",
     "uvicorn.access": "WARNING",

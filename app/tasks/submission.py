@@ -248,7 +248,7 @@ class Submission:
                 "This idempotency key was used before with another body.",
                 hint="Take a new key for a new request.",
             )
-        return (await connection.execute(select(*_ANSWER).where(_RUNS.id == earlier.run_id))).one()
+        return (await connection.execute(_FIRST_ANSWER.where(_RUNS.id == earlier.run_id))).one()
 
 
 _ANSWER = (
@@ -258,6 +258,18 @@ _ANSWER = (
     _RUNS.created_at,
     _RUNS.scheduled_for,
     db_now().label("now"),
+)
+_EVENT = TaskRunEvent.__table__.c
+# A replayed answer is the first one, so it tells the status in which the run began.
+_FIRST_STATUS = (
+    select(_EVENT.to_status)
+    .where(_EVENT.run_id == _RUNS.id)
+    .order_by(_EVENT.id)
+    .limit(1)
+    .scalar_subquery()
+)
+_FIRST_ANSWER = select(
+    *(column for column in _ANSWER if column is not _RUNS.status), _FIRST_STATUS.label("status")
 )
 
 

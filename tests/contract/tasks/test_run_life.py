@@ -437,3 +437,12 @@ def age(yard: Installation, run_id: str, column: str) -> None:
         id=run_id if is_text else _uuid(run_id),
         then="2001-01-01 00:00:00.000000" if is_text else _long_ago(),
     )
+
+
+def test_a_replayed_answer_is_the_first_one(install: Install) -> None:
+    yard = install(double)
+    first = yard.submit("test.double", {"number": 1}, idempotency_key="k-1")
+    yard.deliver(first.task_id)
+    again = yard.submit("test.double", {"number": 1}, idempotency_key="k-1")
+    assert (again.task_id, again.status, again.replayed) == (first.task_id, "PENDING", True)
+    assert again.created_at == first.created_at
