@@ -41,7 +41,7 @@ class SandboxLimits:
     dialect: str = "ansi"
     allow_noqa: bool = True
     memory_bytes: int = 1536 * 1024 * 1024
-    max_resident_bytes: int = 400 * 1024 * 1024
+    max_resident_bytes: int = 256 * 1024 * 1024
     max_files: int = 500
     max_violations: int = 50_000
     start_seconds: float = 60.0

@@ -23,7 +23,7 @@ class LintSettings(BaseModel):
     deadline_seconds_per_kilobyte: float = Field(default=0.4, ge=0)
     deadline_max_seconds: float = Field(default=30.0, gt=0, le=600)
     sandbox_memory_mb: int = Field(default=1536, ge=256)
-    sandbox_resident_mb: int = Field(default=400, ge=128)
+    sandbox_resident_mb: int = Field(default=256, ge=128)
     sandbox_files: int = Field(default=500, ge=1)
     sandbox_processes: int = Field(default=2, ge=1, le=64)
     max_violations: int = Field(default=50_000, ge=1)
