@@ -248,7 +248,9 @@ class Submission:
                 "This idempotency key was used before with another body.",
                 hint="Take a new key for a new request.",
             )
-        return (await connection.execute(_FIRST_ANSWER.where(_RUNS.id == earlier.run_id))).one()
+        first = await connection.execute(_FIRST_ANSWER.where(_RUNS.id == earlier.run_id))
+        answer: Row[Any] = first.one()
+        return answer
 
 
 _ANSWER = (
