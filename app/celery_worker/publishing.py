@@ -18,6 +18,7 @@ from app.celery_worker.connections import (
     open_connection,
 )
 from app.celery_worker.topology import QueueSpec, Topology
+from app.common import failpoints
 from app.common.logging import get_logger
 from app.config.settings import CelerySettings
 from app.tasks.transport import Wakeup
@@ -144,10 +145,12 @@ class Publisher:
         return set() if channel is None else channel.sent()
 
     def _publish(self, channel: ConfirmChannel, letters: Sequence[Letter], deadline: float) -> None:
+        failpoints.hit("publisher.before_publish")
         for letter in letters:
             self._require(channel, letter)
             channel.publish(letter, deadline)
         channel.await_confirms(deadline)
+        failpoints.hit("publisher.after_confirm")
 
     def _require(self, channel: ConfirmChannel, letter: Letter) -> None:
         """Declare the queues that the letter needs, once per connection."""

@@ -12,6 +12,7 @@ _PREFIX = "TASKYARD_"
 # Variables with our prefix that are not settings: they say where settings or the server are found.
 _NOT_SETTINGS = {
     "TASKYARD_CONFIG",
+    "TASKYARD_FAILPOINTS",
     "TASKYARD_SECRETS_DIR",
     "TASKYARD_TOKEN",
     "TASKYARD_TRACEBACK",

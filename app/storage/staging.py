@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 
+from app.common import failpoints
 from app.storage.confined import FILE_MODE, ConfinedRoot, translated
 from app.storage.errors import StorageTooLarge
 from app.storage.keys import STAGING_FOLDER
@@ -64,6 +65,7 @@ class StagedFile:
             raise OSError(errno.EBUSY, "the folder is removed again and again")
 
     def _place(self, parents: list[str], name: str, *, create_only: bool) -> None:
+        failpoints.hit("storage.before_rename")
         with self._root.folder(parents, create=True) as target:
             places = {"src_dir_fd": self._folder, "dst_dir_fd": target}
             if create_only:
@@ -71,6 +73,7 @@ class StagedFile:
                 os.link(self._name, name, follow_symlinks=False, **places)
             else:
                 os.replace(self._name, name, **places)  # noqa: PTH105 - pathlib knows no dir_fd
+            failpoints.hit("storage.after_rename")
             # Without this, a crash of the machine could forget the new name.
             os.fsync(target)
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DBAPIError
 
+from app.common import failpoints
 from app.common.errors import ServiceUnavailable
 from app.common.logging import get_logger
 from app.common.metrics import (
@@ -107,6 +108,7 @@ class Executor:
         return await apply(self._services.databases, CLAIM, values)
 
     def _attempt(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
+        failpoints.hit("execution.after_claim")
         due = claim.scheduled_for or claim.created_at
         TASK_WAIT_SECONDS.labels(claim.function, claim.queue).observe(
             max(0.0, (claim.started_at - due).total_seconds())
@@ -114,6 +116,7 @@ class Executor:
         log.info("attempt started")
         with TASK_RUN_SECONDS.labels(claim.function, claim.queue).time():
             outcome, context = self._call(runner, claim)
+        failpoints.hit("execution.before_record")
         try:
             row = self._record(runner, claim, outcome, context)
         except StaleAttempt as error:

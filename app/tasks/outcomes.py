@@ -14,10 +14,12 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from app.common import failpoints
 from app.common.errors import TaskyardError
 from app.common.ids import new_id
 from app.common.metrics import STALE_WRITES
 from app.common.redaction import mask_text
+from app.common.strict_json import keepable
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.errors import RunCancelled, StaleAttempt
@@ -112,9 +114,16 @@ def retry_delay(claim: Row[Any], error: BaseException) -> float:
 
 def error_document(error: BaseException, *, retryable: bool) -> dict[str, Any]:
     """Return what clients see of an error; passwords in URLs are masked, the length is bounded."""
-    message = mask_text(str(error) or type(error).__name__).replace("\x00", "\ufffd")
-    clean = message.encode("utf-8", "replace").decode()
-    return {"type": type(error).__name__, "message": clean[:MAX_MESSAGE], "retryable": retryable}
+    message = keepable(mask_text(_text_of(error)))[:MAX_MESSAGE]
+    return {"type": type(error).__name__, "message": message, "retryable": retryable}
+
+
+def _text_of(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        return str(error) or name
+    except Exception:  # noqa: BLE001 - an author's __str__ can raise anything
+        return name
 
 
 def dead_letter(
@@ -142,6 +151,7 @@ async def record(
     """
     values = _values(claim, outcome, worker)
     try:
+        failpoints.hit("outcome.before_commit")
         if not sessions:
             row = await _record_alone(databases, outcome, values)
         elif isinstance(next(iter(sessions.values())), AsyncSession):
@@ -154,6 +164,7 @@ async def record(
             )
     finally:
         await close_sessions(sessions)
+    failpoints.hit("outcome.after_commit")
     if row is None:
         STALE_WRITES.labels(write=outcome.transition.name).inc()
         raise StaleAttempt(
@@ -195,6 +206,7 @@ async def _record_with_async(
         if row is not None:
             for other in others:
                 await databases.commit(other)
+            failpoints.hit("outcome.between_binds")
             await databases.commit(session)
     return row
 
@@ -212,6 +224,7 @@ def _record_with_sync(
         if row is not None:
             for other in others:
                 databases.commit_sync(other)
+            failpoints.hit("outcome.between_binds")
             databases.commit_sync(session)
     return row
 

@@ -5,15 +5,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from sqlalchemy import Float, cast, insert, literal, null, select
+import sqlalchemy as sa
+from sqlalchemy import Float, insert, literal, null, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.common import failpoints
 from app.common.clock import utc_now
 from app.common.errors import FieldError, Forbidden
 from app.common.strict_json import dump_bytes
@@ -181,8 +183,16 @@ class Submission:
         Raises TaskNotRegistered, Forbidden, InvalidParams, InvalidOptions,
         ParamsTooLarge, InvalidIdempotencyKey, IdempotencyKeyReused, RunAlreadyExists.
         """
+        use = None
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
+            use = _KeyUse.of(request, principal, endpoint, idempotency_key)
+            # Looked for before anything is checked: what was accepted once stays accepted, even
+            # when its `expires_at` has passed or its task is gone by now.
+            async with self._databases.autocommit(APPLICATION_BIND) as reader:
+                earlier = await _earlier(reader, use)
+            if earlier is not None:
+                return _submitted(earlier, replayed=True)
         entry = await self._catalogue.get(request.task)
         scope = entry.spec.options.required_scope
         if scope is not None and not principal.allows(scope):
@@ -195,38 +205,30 @@ class Submission:
             trace_id=trace.trace_id,
         )
         async with self._databases.begin(APPLICATION_BIND) as connection:
-            if idempotency_key is not None:
-                earlier = await self._claim_key(
-                    connection, idempotency_key, endpoint, principal, request, run
-                )
+            if use is not None:
+                earlier = await self._claim_key(connection, use, run)
                 if earlier is not None:
                     return _submitted(earlier, replayed=True)
-                run.row["idempotency_key"] = idempotency_key
+                run.row["idempotency_key"] = use.key
             row = await insert_run(connection, run, actor=principal.id)
+            failpoints.hit("submission.before_commit")
+        failpoints.hit("submission.after_commit")
         self._outbox.offer([run.wakeup(_seconds_until(row))])
         return _submitted(row, replayed=False)
 
     async def _claim_key(
-        self,
-        connection: AsyncConnection,
-        key: str,
-        endpoint: str,
-        principal: Caller,
-        request: RunRequest,
-        run: NewRun,
+        self, connection: AsyncConnection, use: "_KeyUse", run: NewRun
     ) -> Row[Any] | None:
         """Insert the key's record; return the earlier run when there is one.
 
         The unique key decides between parallel requests: the second waits for the
         first one's commit and then sees its record.
         """
-        caller = f"{principal.tenant or ''}/{principal.id}"
-        fingerprint = fingerprint_of(request)
         values = {
-            "caller": caller,
-            "endpoint": endpoint,
-            "key": key,
-            "fingerprint": fingerprint,
+            "caller": use.caller,
+            "endpoint": use.endpoint,
+            "key": use.key,
+            "fingerprint": use.fingerprint,
             "run_id": run.id,
             "expires_at": db_now_plus(self._keep_keys_seconds),
         }
@@ -241,18 +243,53 @@ class Submission:
         )
         if (await connection.execute(claim.returning(_RECORD.run_id))).one_or_none() is not None:
             return None
-        this_key = (_RECORD.caller == caller, _RECORD.endpoint == endpoint, _RECORD.key == key)
-        earlier = (await connection.execute(select(*_RECORD).where(*this_key))).one()
-        if earlier.fingerprint != fingerprint:
-            raise IdempotencyKeyReused(
-                "This idempotency key was used before with another body.",
-                hint="Take a new key for a new request.",
-            )
-        first = await connection.execute(_FIRST_ANSWER.where(_RUNS.id == earlier.run_id))
-        answer: Row[Any] = first.one()
-        return answer
+        return await _earlier(connection, use)
 
 
+@dataclass(frozen=True, slots=True)
+class _KeyUse:
+    """One caller's use of an idempotency key at one endpoint, and what was asked for."""
+
+    caller: str
+    endpoint: str
+    key: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, request: RunRequest, principal: Caller, endpoint: str, key: str) -> "_KeyUse":
+        caller = f"{principal.tenant or ''}/{principal.id}"
+        return cls(caller, endpoint, key, fingerprint_of(request))
+
+
+async def _earlier(connection: AsyncConnection, use: _KeyUse) -> Row[Any] | None:
+    """Return the run that the key stands for, as it was answered then; None for a free key."""
+    statement = select(_RECORD.fingerprint, _RUNS.id, _RUNS.task, _FIRST_STATUS, _RUNS.created_at)
+    statement = statement.join_from(
+        IdempotencyRecord.__table__, TaskRun.__table__, _RUNS.id == _RECORD.run_id
+    ).where(
+        _RECORD.caller == use.caller,
+        _RECORD.endpoint == use.endpoint,
+        _RECORD.key == use.key,
+        _RECORD.expires_at > db_now(),
+    )
+    row: Any = (await connection.execute(statement)).one_or_none()
+    if row is not None and row.fingerprint != use.fingerprint:
+        raise IdempotencyKeyReused(
+            "This idempotency key was used before with another body.",
+            hint="Take a new key for a new request.",
+        )
+    return cast("Row[Any] | None", row)
+
+
+_EVENT = TaskRunEvent.__table__.c
+_FIRST_STATUS = (
+    select(_EVENT.to_status)
+    .where(_EVENT.run_id == _RUNS.id)
+    .order_by(_EVENT.id)
+    .limit(1)
+    .scalar_subquery()
+    .label("status")
+)
 _ANSWER = (
     _RUNS.id,
     _RUNS.task,
@@ -289,7 +326,7 @@ def insert_statement(run: NewRun) -> Any:
     """Return the INSERT of a run; due times are counted on the database's clock."""
     scheduled_for: Any = null()
     if run.delay_seconds is not None:
-        scheduled_for = db_now_plus(cast(literal(run.delay_seconds), Float(53)))
+        scheduled_for = db_now_plus(sa.cast(literal(run.delay_seconds), Float(53)))
     elif run.run_at is not None:
         scheduled_for = run.run_at
     return insert(TaskRun).values(**run.row, scheduled_for=scheduled_for).returning(*_ANSWER)
