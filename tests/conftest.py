@@ -40,3 +40,14 @@ def services() -> Iterator[Services]:
     """Fresh databases and names on the real services, one set for each test process."""
     with open_services() as opened:
         yield opened
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long binary cases by their size.
+
+    Archives hold the time they were made at, and test processes that name one case differently
+    cannot share the work.
+    """
+    if isinstance(val, bytes) and len(val) > 24:
+        return f"{argname}_{len(val)}_bytes"
+    return None
