@@ -174,12 +174,13 @@ def create_app(settings: Settings, services_factory: ServicesFactory | None = No
 
 
 @functools.cache
-def _app_of_environment() -> Celery:
+def app_of_environment() -> Celery:
+    """Return the app of this process, made once from its environment."""
     settings = load_settings()
     return create_app(settings)
 
 
 def __getattr__(name: str) -> Celery:
     if name in {"app", "celery_app"}:
-        return _app_of_environment()
+        return app_of_environment()
     raise AttributeError(name)

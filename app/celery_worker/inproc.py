@@ -14,6 +14,7 @@ from amqp.protocol import queue_declare_ok_t
 from kombu.transport import TRANSPORT_ALIASES, base, virtual
 
 from app.celery_worker.inproc_broker import ArgumentsDiffer, BrokerQueue, InprocBroker, Raw
+from app.celery_worker.slots import PATIENCE
 from app.common.errors import ConfigurationError
 
 SCHEME = "inproc"
@@ -98,6 +99,7 @@ class Channel(virtual.Channel):
         self.events: dict[str, set[Callable[..., object]]] = {name: set() for name in names}
         self._published: int | None = None
         self._urgency: dict[str, int] = {}
+        self._passed_over: dict[str, int] = {}
 
     def confirm_select(self) -> None:
         self._published = 0
@@ -183,12 +185,23 @@ class Channel(virtual.Channel):
         """Return the next message for this channel's consumers within its prefetch, or None."""
         if not self._active_queues or not self.own_qos.can_consume():
             return None
-        taken = self.take(sorted(self._active_queues, key=lambda name: -self._urgency.get(name, 0)))
+        taken = self.take(sorted(self._active_queues, key=self._rank))
         if taken is not None:
-            # The queue that gave goes to the end, so that a busy one cannot starve its equals.
-            self._active_queues.remove(taken[0])
-            self._active_queues.append(taken[0])
+            self._note_turn(taken[0])
         return taken
+
+    def _rank(self, queue: str) -> tuple[bool, int]:
+        """Return the place of a queue: one that was passed over too often, then the urgent ones."""
+        return self._passed_over.get(queue, 0) < PATIENCE, -self._urgency.get(queue, 0)
+
+    def _note_turn(self, queue: str) -> None:
+        for other in self._active_queues:
+            if other != queue and _broker.size(other):
+                self._passed_over[other] = self._passed_over.get(other, 0) + 1
+        self._passed_over[queue] = 0
+        # The queue that gave goes to the end, so that a busy one cannot starve its equals.
+        self._active_queues.remove(queue)
+        self._active_queues.append(queue)
 
     @property
     def own_qos(self) -> Deliveries:

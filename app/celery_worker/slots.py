@@ -1,11 +1,13 @@
 """The order in which a worker's waiting messages get its free slots."""
 
-import heapq
-import itertools
+from collections import deque
 from typing import Any, Final
 
 _URGENCY: Final = {"high": 0, "low": 2}
 _NORMAL: Final = 1
+
+# So many times in a row the longest waiting message is passed over; then it is its turn.
+PATIENCE: Final = 4
 
 
 class UrgentFirst:
@@ -13,25 +15,36 @@ class UrgentFirst:
 
     It stands in for the deque of kombu's semaphore. Quorum queues limit the prefetch per queue,
     so a busy worker holds messages of all three queues of a class; without an order a high one
-    would wait behind the normal ones that came before it.
+    would wait behind the normal ones that came before it. Nothing starves: after four that
+    overtook it, the longest waiting one goes.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, tuple[Any, ...]]] = []
-        self._arrivals = itertools.count()
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._overtaken = 0
 
     def append(self, waiter: tuple[Any, ...]) -> None:
-        heapq.heappush(self._heap, (urgency(waiter), next(self._arrivals), waiter))
+        self._waiting.append(waiter)
 
     def popleft(self) -> tuple[Any, ...]:
         """Return the next waiter; IndexError when none waits, as a deque does."""
-        return heapq.heappop(self._heap)[2]
+        if not self._waiting:
+            raise IndexError("nobody waits")
+        first = min(range(len(self._waiting)), key=lambda place: urgency(self._waiting[place]))
+        if first == 0 or self._overtaken >= PATIENCE:
+            self._overtaken = 0
+            return self._waiting.popleft()
+        self._overtaken += 1
+        waiter = self._waiting[first]
+        del self._waiting[first]
+        return waiter
 
     def clear(self) -> None:
-        self._heap.clear()
+        self._waiting.clear()
+        self._overtaken = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._waiting)
 
 
 def urgency(waiter: tuple[Any, ...]) -> int:

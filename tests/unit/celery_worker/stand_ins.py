@@ -1,0 +1,118 @@
+"""In-memory parts behind the ports of the worker side."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from app.celery_worker.site import Site
+from app.celery_worker.topology import Topology
+from app.common.tracing import current_trace_id
+from app.config import Settings, load_settings
+from app.tasks.execution import Disposition
+from app.tasks.services import Services
+from app.tasks.transport import Transport, Wakeup
+
+
+@dataclass
+class StandInServices:
+    """The two things that the worker side itself asks of services."""
+
+    transport: Transport
+    closed: bool = False
+
+    async def close(self) -> None:
+        self.closed = True
+        await self.transport.close()
+
+
+@dataclass
+class StandInTransport:
+    confirms: bool = True
+    sent: list[Wakeup] = field(default_factory=list)
+
+    async def send(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        if not self.confirms:
+            return frozenset()
+        self.sent += wakeups
+        return frozenset(wakeup.run_id for wakeup in wakeups)
+
+    async def send_dead_letter(self, wakeup: Wakeup, error: Mapping[str, str]) -> bool:
+        return self.confirms
+
+    async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
+        return {}
+
+    async def ping(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class StandInExecution:
+    """Answers with what it was given; an exception is raised."""
+
+    answer: Disposition | BaseException = Disposition.DONE
+    runs: list[str] = field(default_factory=list)
+    traces: list[str | None] = field(default_factory=list)
+    coroutine: Callable[[], Any] | None = None
+
+    def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
+        self.runs.append(run_id)
+        self.traces.append(current_trace_id())
+        if self.coroutine is not None:
+            runner.run(self.coroutine())
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
+class StandInSweeping:
+    """Counts sweeps and keeps letters; `fails` are raised one after the other."""
+
+    sweeps: int = 0
+    kept: list[Mapping[str, Any]] = field(default_factory=list)
+    fails: list[Exception] = field(default_factory=list)
+    refuses: int = 0
+
+    async def sweep(self) -> None:
+        self.sweeps += 1
+        if self.fails:
+            raise self.fails.pop()
+
+    async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None:
+        if self.refuses:
+            self.refuses -= 1
+            raise OSError("the database is away")
+        self.kept.append(facts)
+
+
+@dataclass
+class Yard:
+    """A site whose parts are at hand for the test."""
+
+    settings: Settings = field(default_factory=lambda: load_settings(environ={}))
+    execution: StandInExecution = field(default_factory=StandInExecution)
+    sweeping: StandInSweeping = field(default_factory=StandInSweeping)
+    transport: Transport | None = None
+    services: list[StandInServices] = field(default_factory=list)
+
+    def make_services(self, transport: Transport) -> Services:
+        opened = StandInServices(self.transport or transport)
+        self.services.append(opened)
+        return cast("Services", opened)
+
+    @property
+    def site(self) -> Site:
+        return Site(
+            self.settings,
+            Topology.of(self.settings.celery),
+            frozenset({"test.task"}),
+            (self.settings.celery.default_queue,),
+            self.make_services,
+            lambda _services, _worker: self.execution,
+            lambda _services: self.sweeping,
+        )

@@ -1,0 +1,125 @@
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.celery_worker import connections, inproc
+from app.celery_worker.beat import DatabaseScheduler
+from app.celery_worker.celery_app import create_celery
+from app.celery_worker.housekeeping import Housekeeper
+from app.config import load_settings
+from tests.unit.celery_worker.stand_ins import Yard
+
+
+@pytest.fixture
+def yard() -> Iterator[Yard]:
+    inproc.register()
+    name = f"t-{secrets.token_hex(4)}"
+    environ = {"TASKYARD_CELERY__NAMESPACE": name, "TASKYARD_CELERY__QUEUE_PREFIX": f"{name}."}
+    yard = Yard(settings=load_settings(environ=environ))
+    yield yard
+    for queue in yard.site.topology.queues("default"):
+        inproc.broker().delete_queue(queue.name)
+
+
+def put_letters(yard: Yard, count: int) -> str:
+    connection: Any = connections.open_connection("inproc://", timeout_seconds=1)
+    connections.declare(connection, yard.site.topology, ["default"])
+    queue = yard.site.topology.dead_letter_queue_name("default")
+    channel = connection.channel()
+    for number in range(count):
+        message = channel.prepare_message(b"body", headers={"id": str(number)})
+        channel.basic_publish(message, exchange="", routing_key=queue)
+    connection.close()
+    return queue
+
+
+def left(queue: str) -> int:
+    found = inproc.broker().queues[queue]
+    return len(found.ready) + found.unacknowledged
+
+
+def test_a_round_sweeps_and_archives_every_letter(yard: Yard) -> None:
+    queue = put_letters(yard, 3)
+    housekeeper = Housekeeper(yard.site)
+    housekeeper.run()
+    assert yard.sweeping.sweeps == 1
+    assert [facts["run_id"] for facts in yard.sweeping.kept] == ["0", "1", "2"]
+    assert left(queue) == 0
+    housekeeper.close()
+    assert yard.services[0].closed
+
+
+def test_a_letter_that_is_not_archived_stays_and_comes_first_in_the_next_round(yard: Yard) -> None:
+    queue = put_letters(yard, 2)
+    yard.sweeping.refuses = 1
+    housekeeper = Housekeeper(yard.site)
+    housekeeper.run()
+    assert yard.sweeping.kept == []
+    assert left(queue) == 2
+    housekeeper.run()
+    assert [facts["run_id"] for facts in yard.sweeping.kept] == ["0", "1"]
+    assert not any(facts["redelivered"] for facts in yard.sweeping.kept)
+    housekeeper.close()
+
+
+def test_a_letter_in_hand_goes_back_when_the_process_ends(yard: Yard) -> None:
+    queue = put_letters(yard, 1)
+    yard.sweeping.refuses = 1
+    first = Housekeeper(yard.site)
+    first.run()
+    first.close()
+    second = Housekeeper(yard.site)
+    second.run()
+    assert [facts["run_id"] for facts in yard.sweeping.kept] == ["0"]
+    assert left(queue) == 0
+    second.close()
+
+
+def test_a_failure_is_no_end(yard: Yard) -> None:
+    queue = put_letters(yard, 1)
+    yard.sweeping.fails = [ValueError("a bug"), OSError("the broker is away")]
+    housekeeper = Housekeeper(yard.site)
+    housekeeper.run()
+    housekeeper.run()
+    assert left(queue) == 1
+    housekeeper.run()
+    assert left(queue) == 0
+    housekeeper.close()
+
+
+def test_a_stop_in_the_middle_of_a_round_leaves_the_round_alone(yard: Yard) -> None:
+    housekeeper = Housekeeper(yard.site)
+    sweep = yard.sweeping.sweep
+
+    async def stop_inside() -> None:
+        housekeeper.close()
+        await sweep()
+
+    yard.sweeping.sweep = stop_inside  # type: ignore[method-assign] # the handler of a signal
+    housekeeper.run()
+    assert yard.sweeping.sweeps == 1
+    assert not yard.services[0].closed
+    housekeeper.close()
+    assert yard.services[0].closed
+
+
+def test_beat_keeps_house_and_sleeps_no_longer_than_the_interval(yard: Yard) -> None:
+    app = create_celery(
+        yard.settings,
+        ["test.task"],
+        services_factory=yard.make_services,
+        execution_factory=lambda _services, _worker: yard.execution,
+        sweeping_factory=lambda _services: yard.sweeping,
+    )
+    scheduler = DatabaseScheduler(app=app)
+    assert scheduler.schedule == {}
+    interval = yard.settings.celery.sweep_interval_seconds
+    assert 0 <= scheduler.tick() <= interval
+    assert 0 <= scheduler.tick() <= interval
+    assert yard.sweeping.sweeps == 1
+    scheduler.close()
+    # The banner makes one more; nothing may be opened for it.
+    DatabaseScheduler(app=app, lazy=True).close()
+    assert len(yard.services) == 1
