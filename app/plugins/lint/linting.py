@@ -13,6 +13,7 @@ from app.plugins.lint.settings import LintSettings
 Sandbox = Callable[[str, Profile, float], Answer]
 _SYNTAX_CODES = frozenset({"PRS", "LXR", "TMP"})
 _MAX_MESSAGE = 500
+_KILLED = "SIGKILL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,9 @@ class Linter:
         text, profile, notices = read_directives(job.text, job.profile)
         deadline = self.settings.deadline_seconds(len(text.encode("utf-8")))
         answer = self.sandbox(text, profile, deadline)
+        if answer.reason == _KILLED:
+            # Somebody else killed the child, most often the kernel for want of memory.
+            answer = self.sandbox(text, profile, deadline)
         if answer.record is None:
             message = _failure_message(answer, deadline)
             return FileReport(outcome=answer.outcome, message=message, seconds=answer.seconds)
@@ -138,6 +142,8 @@ def _syntax_error(violations: list[dict[str, Any]]) -> str:
     description = " ".join(str(error["description"]).split())
     description = description.removeprefix(f"Line {line}, Position {position}: ")
     description = description.partition(" Expected: ")[0]  # the names of SQLFluff's grammar
+    if description.startswith("Maximum parse"):
+        return f"SQLFluff's parser gave up on this file: {description}"[:_MAX_MESSAGE]
     return f"Syntax error on line {line}, position {position}: {description}"[:_MAX_MESSAGE]
 
 
@@ -148,5 +154,8 @@ def _failure_message(answer: Answer, deadline: float) -> str:
         "memory": "The lint needed more memory than it may have; split the file into smaller ones.",
         "refused": f"SQLFluff does not accept the rules or options: {answer.reason}",
     }
-    default = f"SQLFluff broke down on this file ({answer.reason or 'no reason given'})."
+    default = (
+        f"SQLFluff broke down on this file ({answer.reason or 'no reason given'}); "
+        "it may be too large, or no SQL."
+    )
     return messages.get(answer.outcome, default)

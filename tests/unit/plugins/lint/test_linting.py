@@ -158,6 +158,23 @@ def test_what_ended_without_an_answer_has_a_message_without_sql(answer: Answer, 
     assert "secret" not in (report.message or "")
 
 
+def test_a_limit_of_the_parser_is_not_called_a_syntax_error() -> None:
+    description = "Maximum parse node count exceeded (limit 100000)."
+    record = _record(_violation("PRS", 1, description), parsed=False)
+    report = _linter(_linted(record))[0].lint_text("x", ANSI, file_name="a.sql")
+    assert report.message == f"SQLFluff's parser gave up on this file: {description}"
+
+
+@pytest.mark.parametrize(("second", "outcome"), [("linted", "linted"), ("crashed", "crashed")])
+def test_a_child_that_somebody_killed_is_replaced_once(second: str, outcome: str) -> None:
+    answers = [Answer("crashed", reason="SIGKILL"), Answer("crashed", reason="SIGKILL")]
+    if second == "linted":
+        answers[1] = _linted(_record())
+    linter = Linter(LintSettings(), lambda *_: answers.pop(0))
+    assert linter.lint_text("x", ANSI, file_name="a.sql").outcome == outcome
+    assert answers == []
+
+
 def test_what_cannot_be_linted_never_reaches_the_sandbox() -> None:
     linter, sandbox = _linter(_linted(_record()), max_text_bytes=10)
     assert linter.lint_text("x" * 11, ANSI, file_name="a").outcome == "too_large"
