@@ -91,6 +91,11 @@ def check_strings(value: Any, loc: tuple[str | int, ...] = ()) -> None:
             check_strings(item, (*loc, index))
 
 
+def keepable(text: str) -> str:
+    """Return the text with replacement characters for what no database keeps."""
+    return text.replace(_NUL, "\ufffd").encode("utf-8", "replace").decode()
+
+
 def _check_string(text: str, loc: tuple[str | int, ...]) -> None:
     if _NUL in text:
         _refuse("A string holds the NUL character (\\u0000), which a database cannot keep.", loc)

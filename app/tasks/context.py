@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from app.common.clock import utc_now
-from app.common.ids import new_id
+from app.common.ids import new_id, parse_id
 from app.common.logging import get_logger
 from app.common.redaction import redact
+from app.common.strict_json import MAX_INTEGER, MIN_INTEGER, keepable
 from app.config.settings import APPLICATION_BIND, Settings
 from app.db import Databases
 from app.redis import CacheClient
@@ -24,6 +25,7 @@ from app.tasks.requests import NewRun, RunOptions, RunRequest
 from app.tasks.transitions import REPORT_PROGRESS
 
 _CANCEL_CHECK_SECONDS = 1.0
+_RUNS_BIND = {"mapper": TaskRun}
 
 
 class ContextServices(Protocol):
@@ -87,20 +89,26 @@ class TaskLog:
 
     def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         getattr(self._logger, level)(message, **fields)
-        plain = {
-            name: value if isinstance(value, str | int | float | bool | None) else repr(value)
-            for name, value in fields.items()
-        }
+        plain = {keepable(name): _plain(value) for name, value in fields.items()}
         self._lines.append(
             {
                 "run_id": self._run_id,
                 "attempt": self._attempt,
                 "at": utc_now(),
                 "level": level,
-                "message": message.replace("\x00", "\ufffd"),
+                "message": keepable(message),
                 "fields": redact(plain) or None,
             }
         )
+
+
+def _plain(value: object) -> str | int | float | None:
+    """Return a field as the database keeps it; one odd value must not cost the outcome."""
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int) and MIN_INTEGER <= value <= MAX_INTEGER:
+        return value
+    return keepable(value if isinstance(value, str) else repr(value))
 
 
 class TaskContext:
@@ -181,7 +189,8 @@ class TaskContext:
 
         Raises StaleAttempt when the attempt has lost its lease: it must stop.
         """
-        report = {"current": current, "total": total, "message": message}
+        told = None if message is None else keepable(message)
+        report = {"current": current, "total": total, "message": told}
         return self._progress(report) if self._is_async else self._progress_sync(report)
 
     @property
@@ -221,7 +230,7 @@ class TaskContext:
             params=dict(params or {}),
             options=RunOptions(delay_seconds=delay_seconds, queue=queue, priority=priority),
             labels=dict(labels or {}),
-            task_id=task_id or new_id(),
+            task_id=parse_id(task_id) if task_id else new_id(),
             parent_id=self.task_id,
         )
         child = self._services.new_run(
@@ -245,14 +254,35 @@ class TaskContext:
         """The child runs to commit with the outcome."""
         return self._children
 
+    def _writing_session(self) -> AsyncSession | Session | None:
+        """Return the attempt's session when it holds the database's only write lock.
+
+        On SQLite another connection would wait for a lock that this attempt keeps until
+        its end; the report then travels with the session and shows when it commits.
+        """
+        session = self._sessions.get(APPLICATION_BIND)
+        if session is None or not session.in_transaction():
+            return None
+        return session if self._services.databases.dialect(APPLICATION_BIND) == "sqlite" else None
+
     async def _progress(self, report: dict[str, Any]) -> None:
-        async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
-            result = await connection.execute(REPORT_PROGRESS, self._progress_params(report))
+        params = self._progress_params(report)
+        if isinstance(session := self._writing_session(), AsyncSession):
+            held = await session.connection(bind_arguments=_RUNS_BIND)
+            result = await held.execute(REPORT_PROGRESS, params)
+        else:
+            async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
+                result = await connection.execute(REPORT_PROGRESS, params)
         self._check_lease(result.rowcount)
 
     def _progress_sync(self, report: dict[str, Any]) -> None:
+        params = self._progress_params(report)
+        if isinstance(session := self._writing_session(), Session):
+            held = session.connection(bind_arguments=_RUNS_BIND)
+            self._check_lease(held.execute(REPORT_PROGRESS, params).rowcount)
+            return
         with self._services.databases.sync_autocommit(APPLICATION_BIND) as connection:
-            result = connection.execute(REPORT_PROGRESS, self._progress_params(report))
+            result = connection.execute(REPORT_PROGRESS, params)
         self._check_lease(result.rowcount)
 
     def _progress_params(self, report: dict[str, Any]) -> dict[str, Any]:

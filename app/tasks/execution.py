@@ -1,19 +1,18 @@
 """One delivery of a run: claim it, call the function, record the outcome."""
 
 import asyncio
-import contextvars
 import os
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any, TypeVar
 
-import orjson
 from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DBAPIError
 
 from app.common import failpoints
 from app.common.errors import ServiceUnavailable
+from app.common.ids import parse_id
 from app.common.logging import get_logger
 from app.common.metrics import (
     DUPLICATE_DELIVERIES,
@@ -27,22 +26,24 @@ from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now
 from app.tasks.context import TaskContext
 from app.tasks.errors import StaleAttempt, TaskNotRegistered
+from app.tasks.loops import cancel_leftovers, run_on
 from app.tasks.models import TaskRun
-from app.tasks.outcomes import Outcome, close_sessions, failed, record, succeeded
+from app.tasks.outcomes import Outcome, close_sessions, failed, succeeded
+from app.tasks.recording import Recorder
 from app.tasks.registry import TaskSpec
 from app.tasks.requests import traceparent
 from app.tasks.results import EncodedResult, StoredResult, result_key
 from app.tasks.services import Services
-from app.tasks.signature import encode_result
+from app.tasks.signature import decode_result, encode_result
 from app.tasks.statuses import WAITING, Status
 from app.tasks.transitions import CLAIM, EXPIRE, HOLD_FOR_SWEEPER, apply
 from app.tasks.transport import Wakeup
 
 T = TypeVar("T")
 _RUN = TaskRun.__table__.c
-_RECORD_TRIES = 6
 _AWAY = (DBAPIError, ServiceUnavailable, OSError, TimeoutError)
 log = get_logger(__name__)
+__all__ = ["Disposition", "Executor", "cancel_leftovers", "wakeup_of"]
 
 
 class Disposition(Enum):
@@ -70,18 +71,19 @@ class Executor:
         self._services = services
         self._worker = worker
         self._time_limit_errors = time_limit_errors
-        # What may pass by itself: a database that restarts, a time limit that falls into the
-        # commit.
-        self._passing: tuple[type[BaseException], ...] = (*_AWAY, *time_limit_errors)
+        # A time limit that falls into the commit passes like a database that restarts.
+        self._recorder = Recorder(services.databases, worker, time_limit_errors)
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
         """Run one delivery and say what becomes of its message; never raises for what a
         task does.
         """
+        if not _is_id(run_id):
+            return Disposition.UNKNOWN
         try:
-            claim = self._run(runner, self._claim(run_id))
+            claim = run_on(runner, self._claim(run_id))
             if claim is None:
-                return self._run(runner, self._not_claimed(run_id))
+                return run_on(runner, self._not_claimed(run_id))
         except _AWAY as error:
             log.warning("the run cannot be claimed now", task_id=run_id, error=type(error).__name__)
             return Disposition.LATER
@@ -118,13 +120,14 @@ class Executor:
             outcome, context = self._call(runner, claim)
         failpoints.hit("execution.before_record")
         try:
-            row = self._record(runner, claim, outcome, context)
+            sessions = context.sessions if context else {}
+            row, outcome = self._recorder.record(runner, claim, outcome, sessions)
         except StaleAttempt as error:
             log.warning("attempt lost its lease", detail=error.detail)
             return
         TASKS.labels(claim.function, claim.queue, row.status).inc()
         log.info("attempt ended", status=row.status)
-        self._run(runner, self._afterwards(row, outcome))
+        run_on(runner, self._afterwards(row, outcome))
 
     def _call(self, runner: asyncio.Runner, claim: Row[Any]) -> tuple[Outcome, TaskContext | None]:
         spec = self._services.registry.find(claim.function)
@@ -140,7 +143,7 @@ class Executor:
         )
         try:
             value = self._call_function(runner, spec, context, claim)
-            result = self._run(runner, self._encode(spec, claim.id, value))
+            result = run_on(runner, self._encode(spec, claim, value))
         except Exception as error:  # noqa: BLE001 - whatever a task raises is an outcome
             return self._failure(runner, claim, spec, context, error), context
         except asyncio.CancelledError as error:
@@ -159,7 +162,7 @@ class Executor:
         positional = (context,) if spec.signature.takes_context else ()
         if not spec.signature.is_async:
             return function(*positional, **arguments)
-        return self._run(
+        return run_on(
             runner, _bounded(function(*positional, **arguments), claim.options["timeout_seconds"])
         )
 
@@ -177,67 +180,24 @@ class Executor:
                 f"The attempt ran longer than {claim.options['timeout_seconds']:g} seconds."
             )
         log.warning("attempt failed", error=type(error).__name__, exc_info=error)
-        self._run(runner, close_sessions(context.sessions))
+        run_on(runner, close_sessions(context.sessions))
         context.sessions.clear()
         return failed(claim, error, spec.options.retry_on, context.log.take())
 
-    async def _encode(self, spec: TaskSpec, run_id: str, value: object) -> EncodedResult:
+    async def _encode(self, spec: TaskSpec, claim: Row[Any], value: object) -> EncodedResult:
         if isinstance(value, StoredResult):
             return EncodedResult(ref=value.key)
         document = encode_result(spec.signature, value)
         if len(document) <= self._services.settings.limits.max_inline_result_bytes:
-            return EncodedResult(value=orjson.loads(document))
-        key = result_key(run_id)
+            return EncodedResult(value=decode_result(document))
+        key = result_key(claim.id, claim.fence)
         await self._services.storage.put(key, document)
         return EncodedResult(ref=key)
-
-    def _record(
-        self, runner: asyncio.Runner, claim: Row[Any], outcome: Outcome, context: TaskContext | None
-    ) -> Row[Any]:
-        """Record the outcome; a database that is away for a moment costs a moment, not the
-        attempt.
-        """
-        sessions = dict(context.sessions) if context else {}
-        for attempt in range(1, _RECORD_TRIES + 1):
-            try:
-                return self._run(
-                    runner, record(self._services.databases, claim, outcome, sessions, self._owner)
-                )
-            except StaleAttempt:
-                if attempt == 1 or (row := self._run(runner, self._recorded(claim))) is None:
-                    raise
-                return row
-            except self._passing as error:
-                cancel_leftovers(runner)
-                log.warning(
-                    "the outcome cannot be recorded now",
-                    error=type(error).__name__,
-                    attempt=attempt,
-                )
-                if attempt == _RECORD_TRIES:
-                    raise StaleAttempt(
-                        "The database did not take the outcome; the lease will run out."
-                    ) from error
-                if sessions:
-                    # What the task wrote is gone with its transaction, so this attempt has failed.
-                    outcome, sessions = failed(claim, error, (Exception,), []), {}
-                self._run(runner, asyncio.sleep(0.2 * 2**attempt))
-        raise AssertionError("unreachable")  # pragma: no cover - the loop returns or raises
-
-    async def _recorded(self, claim: Row[Any]) -> Row[Any] | None:
-        """Return the row when an earlier try to record has committed although its answer
-        was lost.
-        """
-        statement = select(*_RUN).where(
-            _RUN.id == claim.id, _RUN.fence == claim.fence, _RUN.status != Status.RUNNING
-        )
-        async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
-            return (await connection.execute(statement)).one_or_none()
 
     async def _afterwards(self, row: Row[Any], outcome: Outcome) -> None:
         """Send the messages that the commit stands for; the sweeper sends what is lost here."""
         wakeups = [child.wakeup(child.delay_seconds or 0.0) for child in outcome.children]
-        if outcome.retry_after_seconds is not None:
+        if outcome.retry_after_seconds is not None and row.status == Status.RETRYING:
             TASK_RETRIES.labels(row.function, row.queue).inc()
             wakeups.append(wakeup_of(row, outcome.retry_after_seconds))
         try:
@@ -279,10 +239,12 @@ class Executor:
         async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
             await connection.execute(HOLD_FOR_SWEEPER, {"run_id": row.id})
 
-    def _run(self, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
-        # A runner keeps the context of its own birth, so the delivery's (trace, log fields) is
-        # handed in.
-        return runner.run(coroutine, context=contextvars.copy_context())
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(parse_id(text))
+    except ValueError:
+        return False
 
 
 def wakeup_of(row: Row[Any], delay_seconds: float) -> Wakeup:
@@ -297,20 +259,6 @@ def wakeup_of(row: Row[Any], delay_seconds: float) -> Wakeup:
         traceparent=traceparent(row.trace_id, row.id),
         fence=row.fence,
     )
-
-
-def cancel_leftovers(runner: asyncio.Runner) -> None:
-    """Cancel and await every task that is left on the loop.
-
-    An exception that a signal raises leaves the coroutine suspended; it would go
-    on in the middle of the next run.
-    """
-    loop = runner.get_loop()
-    leftovers = asyncio.all_tasks(loop)
-    for task in leftovers:
-        task.cancel()
-    if leftovers:
-        loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
 
 
 async def _bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:

@@ -23,6 +23,13 @@ class EncodedResult:
     ref: str | None = None
 
 
-def result_key(run_id: str) -> str:
-    """Return the storage key for the result of a run that is too large for its row."""
-    return f"results/{run_id[:8]}/{run_id}.json"
+RESULTS = "results/"
+
+
+def result_key(run_id: str, fence: int) -> str:
+    """Return the storage key for the result of an attempt that is too large for its row.
+
+    The fence is in it, so that a zombie cannot write over the result of the attempt
+    that took over.
+    """
+    return f"{RESULTS}{run_id[:8]}/{run_id}.{fence}.json"

@@ -1,7 +1,7 @@
 """From a function's signature to the JSON Schemas of its parameters and its result."""
 
 import inspect
-import warnings
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -15,8 +15,10 @@ from pydantic import (
     TypeAdapter,
     create_model,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
+from app.common.strict_json import MAX_INTEGER, MIN_INTEGER
 from app.tasks.context import TaskContext
 from app.tasks.errors import TaskDeclarationError
 from app.tasks.results import StoredResult
@@ -94,18 +96,30 @@ def read_signature(name: str, function: Callable[..., Any]) -> Signature:
 def encode_result(signature: Signature, value: object) -> bytes:
     """Return the result as JSON in UTF-8; TypeError when it is not what the annotation promises."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return signature.result_adapter.dump_json(value, warnings="error")
-    except (PydanticSerializationError, UserWarning) as error:
+        return signature.result_adapter.dump_json(value, warnings="error")
+    except PydanticSerializationError as error:
         message = f"The result is not what the task's annotation promises: {error}"
         raise TypeError(message) from error
+
+
+def decode_result(document: bytes) -> Any:
+    """Return the value of an encoded result; TypeError for an integer that JSON databases round."""
+    return json.loads(document, parse_int=_exact)
+
+
+def _exact(digits: str) -> int:
+    # The length first: converting thousands of digits is quadratic and, in the end, refused.
+    if len(digits) > 20 or not MIN_INTEGER <= (number := int(digits)) <= MAX_INTEGER:
+        message = "The result holds an integer beyond 64 bits, which would be kept inexactly."
+        raise TypeError(message)
+    return number
 
 
 def _hints(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except Exception as error:
+        # Text annotations are evaluated here: whatever Python raises, the text is at fault.
         raise TaskDeclarationError(
             f"The task '{name}' has an annotation that cannot be read: {error}.",
             hint="Import the type at module level, not only under TYPE_CHECKING.",
@@ -126,6 +140,12 @@ def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tu
         raise TaskDeclarationError(
             f"The parameter '{parameter.name}' of the task '{name}' has no type.",
             hint=f"Annotate it, for example '{parameter.name}: str'.",
+        )
+    if isinstance(parameter.default, FieldInfo):
+        raise TaskDeclarationError(
+            f"The parameter '{parameter.name}' of the task '{name}' has a Field as its default.",
+            hint=f"Write '{parameter.name}: Annotated[int, Field(gt=0)] = 5', so that a plain "
+            "call of the function works as well.",
         )
     default = ... if parameter.default is parameter.empty else parameter.default
     return hints[parameter.name], Field(default, alias=parameter.name)

@@ -181,17 +181,28 @@ CANCEL_RUNNING = _moving(
     "cancel_running", update(TaskRun).where(_THIS_ATTEMPT).values(status=Status.CANCELLED, **_ENDED)
 )
 
+_IS_WANTED = RUN.cancel_requested_at.is_(None)
+
+
+def _unless_cancelled(status: ColumnElement[str]) -> dict[str, Any]:
+    """A run that somebody cancelled while it ran has no next attempt: it ends here."""
+    return {
+        "status": case((_IS_WANTED, status), else_=literal(Status.CANCELLED, String)),
+        "finished_at": case((_IS_WANTED, null()), else_=db_now()),
+    }
+
+
 # The next attempt waits in the broker; until its message is confirmed the row is unpublished.
 RETRY = _moving(
     "retry",
     update(TaskRun)
     .where(_THIS_ATTEMPT)
     .values(
-        status=Status.RETRYING,
         error=bindparam("error", type_=JsonType()),
         scheduled_for=db_now_plus(_float("delay_seconds")),
         published_at=null(),
         updated_at=db_now(),
+        **_unless_cancelled(literal(Status.RETRYING, String)),
         **_NO_LEASE,
     ),
 )
@@ -202,14 +213,16 @@ RELEASE = _moving(
     update(TaskRun)
     .where(_THIS_ATTEMPT)
     .values(
-        status=case(
-            (RUN.attempt > 1, literal(Status.RETRYING, String)),
-            else_=literal(Status.PENDING, String),
-        ),
         attempt=RUN.attempt - 1,
         scheduled_for=db_now(),
         published_at=null(),
         updated_at=db_now(),
+        **_unless_cancelled(
+            case(
+                (RUN.attempt > 1, literal(Status.RETRYING, String)),
+                else_=literal(Status.PENDING, String),
+            )
+        ),
         **_NO_LEASE,
     ),
 )
@@ -251,12 +264,13 @@ GIVE_UP = _moving(
     .where(_SILENT)
     .values(
         status=case(
-            (RUN.cancel_requested_at.is_(None), literal(Status.FAILED, String)),
+            (_IS_WANTED, literal(Status.FAILED, String)),
             else_=literal(Status.CANCELLED, String),
         ),
         fence=RUN.fence + 1,
         error=bindparam("error", type_=JsonType()),
-        dead_letter_id=bindparam("dead_letter_id", type_=IdType),
+        # A cancelled run leaves no dead letter.
+        dead_letter_id=case((_IS_WANTED, bindparam("dead_letter_id", type_=IdType))),
         **_ENDED,
     ),
 )

@@ -1,0 +1,30 @@
+"""The event loop of one worker thread: run a coroutine on it, and leave nothing behind."""
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run_on(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what the coroutine returns, run in the caller's context (trace, log fields).
+
+    A runner keeps the context of its own birth, so the delivery's is handed in.
+    """
+    return runner.run(coroutine, context=contextvars.copy_context())
+
+
+def cancel_leftovers(runner: asyncio.Runner) -> None:
+    """Cancel and await every task that is left on the loop.
+
+    An exception that a signal raises leaves the coroutine suspended; it would go
+    on in the middle of the next run.
+    """
+    loop = runner.get_loop()
+    leftovers = asyncio.all_tasks(loop)
+    for task in leftovers:
+        task.cancel()
+    if leftovers:
+        loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
