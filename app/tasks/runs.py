@@ -5,9 +5,10 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import starmap
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, func, literal, or_, select
 from sqlalchemy.engine import Row
 
 from app.common.ids import parse_id
@@ -16,7 +17,7 @@ from app.db import Databases
 from app.tasks.errors import InvalidCursor, RunHasEnded, RunNotFound
 from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
 from app.tasks.requests import Caller
-from app.tasks.statuses import Status
+from app.tasks.statuses import ENDED, Status
 from app.tasks.transitions import CANCEL_WAITING, REQUEST_CANCEL, apply
 
 _RUN = TaskRun.__table__.c
@@ -103,13 +104,18 @@ class Runs:
         nothing to cancel.
         """
         run = await self.get(run_id, principal)
-        values = {"run_id": run.id, "actor": principal.id}
-        if await apply(self._databases, CANCEL_WAITING, values) is None:
-            async with self._databases.autocommit(APPLICATION_BIND) as connection:
-                asked = (await connection.execute(REQUEST_CANCEL, values)).one_or_none()
-            if asked is None:
-                raise RunHasEnded(f"The run ended as {run.status}.")
-        return await self.get(run.id, principal)
+        while run.status not in ENDED:
+            if await self._cancel_once({"run_id": run.id, "actor": principal.id}):
+                return await self.get(run.id, principal)
+            # Between the two statements it went from running to waiting, or it ended.
+            run = await self.get(run.id, principal)
+        raise RunHasEnded(f"The run ended as {run.status}.")
+
+    async def _cancel_once(self, values: Mapping[str, Any]) -> bool:
+        if await apply(self._databases, CANCEL_WAITING, values) is not None:
+            return True
+        async with self._databases.autocommit(APPLICATION_BIND) as connection:
+            return (await connection.execute(REQUEST_CANCEL, values)).one_or_none() is not None
 
     async def dead_letter(self, run_id: str) -> Row[Any] | None:
         """Return the dead letter of a run, or None."""
@@ -140,14 +146,7 @@ class Runs:
     def _has_labels(self, labels: Mapping[str, str]) -> ColumnElement[bool]:
         if self._databases.dialect(APPLICATION_BIND) == "postgresql":
             return _RUN.labels.op("@>", is_comparison=True)(dict(labels))
-        # The path is quoted, because a label's name may hold dots.
-        return and_(
-            True,  # noqa: FBT003 - and_() needs a first clause
-            *(
-                func.json_extract(_RUN.labels, f'$."{name}"') == value
-                for name, value in labels.items()
-            ),
-        )
+        return and_(True, *starmap(_has_label, labels.items()))  # noqa: FBT003 - and_() needs a first clause
 
 
 def encode_cursor(run_id: str) -> str:
@@ -171,14 +170,25 @@ def decode_cursor(cursor: str) -> str:
     return run_id
 
 
+def _has_label(name: str, value: str) -> ColumnElement[bool]:
+    # Compared as keys, not as a path: a label's name may hold dots and quotes.
+    pairs = func.json_each(_RUN.labels).table_valued("key", "value")
+    return select(pairs.c.key).where(pairs.c.key == name, pairs.c.value == value).exists()
+
+
 def _visible_to(principal: Caller) -> ColumnElement[bool]:
     return _RUN.tenant.is_(None) if principal.tenant is None else _RUN.tenant == principal.tenant
 
 
 def _matches(text: str) -> ColumnElement[bool]:
-    """Search in the task's name and the error; the wildcards of LIKE mean themselves."""
+    """Search in the task's name and the error's type and message; the wildcards of LIKE mean
+    themselves.
+    """
     pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     return or_(
         _RUN.task.ilike(pattern, escape="\\"),
-        cast(_RUN.error, String).ilike(pattern, escape="\\"),
+        *(
+            _RUN.error.op("->>", return_type=String())(literal(part)).ilike(pattern, escape="\\")
+            for part in ("type", "message")
+        ),
     )
