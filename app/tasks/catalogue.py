@@ -26,6 +26,8 @@ from app.tasks.models import DerivedTask
 from app.tasks.registry import Registry, TaskSpec, near_hint
 from app.tasks.requests import QueueName
 
+MAX_NAME = 200
+
 
 class DerivedOptions(BaseModel):
     """The options that a derived task may preset; times in seconds."""
@@ -82,6 +84,9 @@ class Catalogue:
         """Return the task of this name; TaskNotRegistered tells the near names."""
         if (spec := self._registry.find(name)) is not None:
             return entry_of(spec)
+        if len(name) > MAX_NAME or not name.isprintable():
+            # What no row can be called never reaches the database, which refuses a NUL.
+            raise TaskNotRegistered(f"No task is called {name[:MAX_NAME]!r}.")
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             row = (
                 await connection.execute(
@@ -92,19 +97,20 @@ class Catalogue:
                 return self._derived(row)
             names = (await connection.execute(select(DerivedTask.name))).scalars()
             known = [*self._registry.names(), *names]
-        raise TaskNotRegistered(
-            f"No task is called '{name[:200]}'.", hint=near_hint(name[:200], known)
-        )
+        raise TaskNotRegistered(f"No task is called '{name}'.", hint=near_hint(name, known))
 
     async def list(self) -> list[CatalogueEntry]:
         """Return all tasks, code and derived, sorted by name."""
         entries = [entry_of(spec) for spec in self._registry.specs()]
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             rows = (await connection.execute(select(DerivedTask.__table__))).all()
-        # A derived task whose base is not loaded in this installation cannot run, so it is not
-        # shown.
+        # A derived task whose base is not loaded in this installation cannot run, and one whose
+        # name code has taken is not the one that runs, so neither is shown.
         entries += [
-            self._derived(row) for row in rows if self._registry.find(row.base_task) is not None
+            self._derived(row)
+            for row in rows
+            if self._registry.find(row.base_task) is not None
+            and self._registry.find(row.name) is None
         ]
         return sorted(entries, key=lambda entry: entry.name)
 
@@ -151,10 +157,12 @@ class Catalogue:
         """
         if self._registry.find(name) is not None:
             raise TaskInUse(f"The task '{name}' is registered by code; remove it there.")
+        if len(name) > MAX_NAME or not name.isprintable():
+            raise TaskNotRegistered(f"No derived task is called {name[:MAX_NAME]!r}.")
         async with self._databases.begin(APPLICATION_BIND) as connection:
             deleted = await connection.execute(delete(DerivedTask).where(DerivedTask.name == name))
         if deleted.rowcount == 0:
-            raise TaskNotRegistered(f"No derived task is called '{name[:200]}'.")
+            raise TaskNotRegistered(f"No derived task is called '{name}'.")
 
     def _derived(self, row: Row[Any]) -> CatalogueEntry:
         return _derive(
@@ -204,10 +212,9 @@ def _check_presets(spec: TaskSpec, presets: Mapping[str, Any]) -> None:
     try:
         spec.read_params(presets)
     except InvalidParams as error:
+        # ("name",) is a parameter that the caller will give; a hole deeper down is nobody's.
         faults = [
-            fault
-            for fault in error.errors
-            if not (fault.type == "missing" and fault.loc[-1] not in presets)
+            fault for fault in error.errors if not (fault.type == "missing" and len(fault.loc) == 2)
         ]
         if faults:
             raise InvalidParams(

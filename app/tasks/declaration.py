@@ -1,8 +1,9 @@
 """`@register_task` only records; loading a plugin makes a task of the record."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from app.tasks.errors import TaskDeclarationError
 
@@ -68,6 +69,8 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
     from_user = {
         key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
     }
+    if isinstance(from_user.get("retry_on"), type):
+        from_user["retry_on"] = (from_user["retry_on"],)
     unknown = sorted(set(from_user) - set(TaskOptions.__slots__))
     if unknown and unknown[0] in _NOT_ENFORCED_YET:
         raise TaskDeclarationError(
@@ -84,28 +87,60 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
     return declared
 
 
+_QUEUE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and _is_number(value, low, high)
+
+
+def _are_errors(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(error, type) and issubclass(error, BaseException) for error in value
+    )
+
+
+# The first that a value breaks is told, so a limit comes after what it is compared with.
+_RULES: dict[str, Callable[[Any], bool]] = {
+    "queue": lambda value: isinstance(value, str) and _QUEUE.fullmatch(value) is not None,
+    "priority": lambda value: _is_whole(value, 0, 9),
+    "max_attempts": lambda value: _is_whole(value, 1, 100),
+    "backoff_max_seconds": lambda value: _is_number(value, 0, 31_536_000),
+    "backoff_seconds": lambda value: _is_number(value, 0, 31_536_000),
+    "jitter": lambda value: _is_number(value, 0, 1),
+    "retry_on": _are_errors,
+    "timeout_seconds": lambda value: _is_number(value, 0.001, 86_400),
+    "required_scope": lambda value: value is None or (isinstance(value, str) and value != ""),
+    "on_failure": lambda value: value in ("dead_letter", "discard"),
+    "version": lambda value: isinstance(value, str),
+    "aliases": lambda value: isinstance(value, tuple),
+    "deprecated": lambda value: isinstance(value, bool),
+}
+
+
 def _check(options: TaskOptions) -> None:
-    for name in (options.name, *options.aliases):
-        _check_name(name)
-    rules = {
-        "queue": options.queue.replace("_", "a").isalnum()
-        and options.queue == options.queue.lower(),
-        "priority": 0 <= options.priority <= 9,
-        "max_attempts": 1 <= options.max_attempts <= 100,
-        "backoff_seconds": 0 <= options.backoff_seconds <= options.backoff_max_seconds,
-        "jitter": 0 <= options.jitter <= 1,
-        "timeout_seconds": 0 < options.timeout_seconds <= 86_400,
-        "on_failure": options.on_failure in ("dead_letter", "discard"),
-    }
-    for option, holds in rules.items():
-        if not holds:
-            value = getattr(options, option)
-            raise TaskDeclarationError(
-                f"The task '{options.name}' has {option}={value!r}, which is out of range."
-            )
+    _check_name(options.name)
+    for option, holds in _RULES.items():
+        if not holds(getattr(options, option)):
+            _refuse(options, option, "which is out of range or of the wrong type")
+    if options.backoff_seconds > options.backoff_max_seconds:
+        _refuse(options, "backoff_seconds", "which is more than backoff_max_seconds")
+    for alias in options.aliases:
+        _check_name(alias)
 
 
-def _check_name(name: str) -> None:
+def _refuse(options: TaskOptions, option: str, why: str) -> NoReturn:
+    value = getattr(options, option)
+    raise TaskDeclarationError(f"The task '{options.name}' has {option}={value!r}, {why}.")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TaskDeclarationError(f"{name!r} is not a task name: a name is text.")
     plugin, dot, verb = name.partition(".")
     parts_are_names = all(
         part.isascii() and part.isidentifier() and part == part.lower()

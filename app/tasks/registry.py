@@ -71,7 +71,7 @@ class Registry:
         spec = self._by_name.get(name)
         if spec is None:
             raise TaskNotRegistered(
-                f"No task is called '{name[:200]}'.", hint=near_hint(name, self._by_name)
+                f"No task is called '{name[:200]}'.", hint=near_hint(name[:200], self._by_name)
             )
         return spec
 
@@ -113,7 +113,12 @@ def build_registry(plugins: Iterable[LoadedPlugin], extra_queues: Iterable[str] 
     for plugin in plugins:
         module = plugin.load("tasks")
         if module is not None:
-            specs.extend(_specs_in(module, plugin))
+            try:
+                specs.extend(_specs_in(module, plugin))
+            except TaskDeclarationError as error:
+                raise TaskDeclarationError(
+                    f"In the plugin '{plugin.name}': {error.detail}", hint=error.hint
+                ) from error
     return Registry(specs, extra_queues)
 
 
@@ -142,7 +147,8 @@ def _specs_in(module: ModuleType, plugin: LoadedPlugin) -> list[TaskSpec]:
     functions = [
         value
         for value in vars(module).values()
-        if hasattr(value, DECLARATION) and value.__module__.startswith(plugin.module)
+        if isinstance(getattr(value, DECLARATION, None), TaskOptions)
+        and f"{value.__module__}.".startswith(f"{plugin.module}.")
     ]
     specs = [spec_of(function, plugin.name) for function in dict.fromkeys(functions)]
     for spec in specs:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from app.common.errors import ConfigurationError
+from app.config.nearest import nearest
 from app.config.plugins import LoadedPlugin, load_plugins
 from app.config.settings import Settings
 from app.db import Databases, install
@@ -74,6 +76,23 @@ def load_code(settings: Settings) -> Code:
     return plugins, build_registry(plugins, (celery.default_queue, *celery.queues))
 
 
+def _plugin_settings(
+    settings: Settings, plugins: tuple[LoadedPlugin, ...]
+) -> dict[str, BaseModel | None]:
+    names = [plugin.name for plugin in plugins]
+    for name in settings.plugin_settings:
+        if name not in names:
+            near = nearest(name, names)
+            advice = f" Did you mean 'plugin_settings.{near}'?" if near else ""
+            raise ConfigurationError(
+                f"plugin_settings.{name} is set, but no plugin of that name is loaded.{advice}"
+            )
+    return {
+        plugin.name: plugin.settings(settings.plugin_settings.get(plugin.name, {}))
+        for plugin in plugins
+    }
+
+
 def open_services(
     settings: Settings, *, transport: Transport, code: Code | None = None
 ) -> Services:
@@ -82,10 +101,7 @@ def open_services(
     `code` is what `load_code` returned, for a process that opens services more than once.
     """
     plugins, registry = code or load_code(settings)
-    plugin_settings = {
-        plugin.name: plugin.settings(settings.plugin_settings.get(plugin.name, {}))
-        for plugin in plugins
-    }
+    plugin_settings = _plugin_settings(settings, plugins)
     databases = Databases(settings.databases)
     install(databases)
     storage = open_storage(settings.storage)
