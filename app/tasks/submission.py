@@ -281,15 +281,6 @@ async def _earlier(connection: AsyncConnection, use: _KeyUse) -> Row[Any] | None
     return cast("Row[Any] | None", row)
 
 
-_EVENT = TaskRunEvent.__table__.c
-_FIRST_STATUS = (
-    select(_EVENT.to_status)
-    .where(_EVENT.run_id == _RUNS.id)
-    .order_by(_EVENT.id)
-    .limit(1)
-    .scalar_subquery()
-    .label("status")
-)
 _ANSWER = (
     _RUNS.id,
     _RUNS.task,
@@ -306,9 +297,7 @@ _FIRST_STATUS = (
     .order_by(_EVENT.id)
     .limit(1)
     .scalar_subquery()
-)
-_FIRST_ANSWER = select(
-    *(column for column in _ANSWER if column is not _RUNS.status), _FIRST_STATUS.label("status")
+    .label("status")
 )
 
 
