@@ -116,7 +116,8 @@ def settings_for(folder: Path, lint_url: str | None) -> Settings:
         "TASKYARD_PLUGINS": '["lint"]',
         "TASKYARD_SECRETS_DIR": str(folder),
         "TASKYARD_PLUGIN_SETTINGS__LINT__SANDBOX_PROCESSES": "1",
-        "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_MAX_SECONDS": "2.5",
+        "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_BASE_SECONDS": "5",
+        "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_MAX_SECONDS": "5",
     }
     if lint_url is not None:
         environ["TASKYARD_DATABASES__MYSQL_LINT__URL"] = lint_url
