@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator
 
@@ -135,10 +136,13 @@ def sweep(folder: int, older_than_seconds: float) -> int:
 
 
 def _remove_tree(parent: int, name: str) -> None:
-    def ignore_gone(
-        _call: object, _path: str, failure: tuple[object, BaseException, object]
-    ) -> None:
-        if not isinstance(failure[1], FileNotFoundError):
-            raise failure[1]
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(name, dir_fd=parent, onexc=lambda _call, _path, error: _ignore_gone(error))
+    else:
+        shutil.rmtree(name, dir_fd=parent, onerror=lambda _call, _path, info: _ignore_gone(info[1]))
 
-    shutil.rmtree(name, dir_fd=parent, onerror=ignore_gone)
+
+def _ignore_gone(error: BaseException) -> None:
+    # Another process may sweep the same leftovers.
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -50,9 +50,7 @@ def data_offsets(source: ByteSource, directory: Directory) -> dict[int, int]:
 def _check_start(entry: Entry, position: int, stop: int) -> None:
     if entry.offset + _LOCAL.size > stop:
         raise _out_of_range()
-    if entry.offset < position:
-        raise _overlap()
-    if entry.offset > position:
+    if entry.offset != position:
         raise _hidden_data()
 
 

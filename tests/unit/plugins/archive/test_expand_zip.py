@@ -128,9 +128,11 @@ def test_a_missing_source_is_final(storage: SyncStorage) -> None:
 def test_a_folder_with_files_is_never_touched(storage: SyncStorage) -> None:
     storage.put("in.zip", build(Item(b"a.sql")))
     storage.put("out/here/mine", b"x")
+    steps: list[int] = []
     with pytest.raises(TargetTaken):
-        expand(storage)
+        expand(storage, progress=lambda current, total: steps.append(current))
     assert storage.list() == ["in.zip", "out/here/mine"]
+    assert steps == []
 
 
 def test_another_tasks_folder_is_never_touched(storage: SyncStorage) -> None:
