@@ -92,12 +92,12 @@ class Accounts:
         query = select(User).order_by(User.id.desc()).limit(limit)
         if before is not None:
             query = query.where(User.id < before)
-        async with self._databases.transaction(APPLICATION_BIND) as session:
+        async with self._databases.reading(APPLICATION_BIND) as session:
             return [_account(user) for user in await session.scalars(query)]
 
     async def get_user(self, user_id: str) -> Account:
         """Return the user; raises NotFound."""
-        async with self._databases.transaction(APPLICATION_BIND) as session:
+        async with self._databases.reading(APPLICATION_BIND) as session:
             return _account(await _user(session, user_id))
 
     async def update_user(
@@ -178,7 +178,7 @@ class Accounts:
         query = select(Client).order_by(Client.id.desc()).limit(limit)
         if before is not None:
             query = query.where(Client.id < before)
-        async with self._databases.transaction(APPLICATION_BIND) as session:
+        async with self._databases.reading(APPLICATION_BIND) as session:
             return [_client(client) for client in await session.scalars(query)]
 
     async def delete_client(self, client_id: str, *, by: Principal | None = None) -> None:

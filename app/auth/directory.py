@@ -51,7 +51,7 @@ class Directory:
         self._entries.clear()
 
     async def _load(self, claims: Claims) -> Principal:
-        async with self._databases.transaction(APPLICATION_BIND) as session:
+        async with self._databases.reading(APPLICATION_BIND) as session:
             if await _is_revoked(session, claims):
                 raise InvalidToken("revoked")
             owner = await _find(session, claims)

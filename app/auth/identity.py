@@ -185,7 +185,7 @@ class Identity(Accounts):
     async def _find_user(self, name: str | None) -> User | None:
         # A name that nobody can have costs the same statement as one that nobody has.
         query = select(User).where(User.name == (name or "-"))
-        async with self._databases.transaction(APPLICATION_BIND) as session:
+        async with self._databases.reading(APPLICATION_BIND) as session:
             found: User | None = await session.scalar(query)
             return found
 
@@ -194,7 +194,7 @@ class Identity(Accounts):
             key = parse_id(client_id)
         except ValueError:
             return None
-        async with self._databases.transaction(APPLICATION_BIND) as session:
+        async with self._databases.reading(APPLICATION_BIND) as session:
             return await session.get(Client, key)
 
     async def _revoke_access(self, token: str, owner_id: str | None) -> None:

@@ -106,6 +106,17 @@ class Databases:
             self.commit_sync(session)
 
     @asynccontextmanager
+    async def reading(self, bind: str) -> AsyncIterator[AsyncSession]:
+        """Yield a session without a transaction, for reading: each statement stands alone.
+
+        It waits for no writer, on SQLite either, where a transaction takes the write lock.
+        """
+        binds: dict[Any, Any] = {base: self._autocommitting(name) for name, base in self._bases()}
+        engine = self._autocommitting(bind)
+        async with AsyncSession(engine, binds=binds, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
     async def begin(self, bind: str) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a transaction that is committed at the end."""
         async with self.get_engine(bind).begin() as connection:
@@ -170,6 +181,9 @@ class Databases:
             engines, self._sync_engines = self._sync_engines, {}
         for engine in engines.values():
             engine.dispose()
+
+    def _autocommitting(self, bind: str) -> AsyncEngine:
+        return self.get_engine(bind).execution_options(isolation_level="AUTOCOMMIT")
 
     def _bases(self) -> Iterator[tuple[str, type]]:
         return ((bind, base) for bind, base in bases_by_bind() if bind in self._options)

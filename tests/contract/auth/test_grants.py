@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import func, select, update
@@ -19,6 +19,7 @@ from app.auth.errors import (
 )
 from app.auth.identity import Identity, TokenPair
 from app.auth.models import RefreshToken, User
+from app.auth.passwords import Passwords, Verdict
 from app.auth.scopes import ADMIN, OPERATOR, VIEWER, scope_text
 from app.common.clock import utc_now
 from app.common.errors import NotFound, ValidationFailed
@@ -99,6 +100,24 @@ async def test_t12_every_wrong_login_is_the_same_error(
         await identity.password_grant(name, password, None, ADDRESS)
     assert (caught.value.status, caught.value.error) == (401, "invalid_grant")
     assert caught.value.detail == InvalidCredentials().detail
+
+
+async def test_every_login_costs_one_hash(door: Door) -> None:
+    class Counting(Passwords):
+        checked: ClassVar[list[bool]] = []
+
+        async def verify(self, password: str, stored: str | None) -> Verdict:
+            self.checked.append(stored is not None)
+            return await super().verify(password, stored)
+
+    Counting.checked.clear()
+    identity = Door(door.databases, door.tokens, Counting()).open()
+    await identity.create_user("ada", PASSWORD)
+    attempts = (("ada", PASSWORD), ("ada", "wrong"), ("nobody", PASSWORD), ("\x00", "x"))
+    for name, password in attempts:
+        grant = identity.password_grant(name, password, None, ADDRESS)
+        await asyncio.gather(grant, return_exceptions=True)
+    assert Counting.checked == [True, True, False, False]
 
 
 async def test_t10_a_huge_password_or_name_is_refused_before_it_is_hashed(

@@ -374,6 +374,7 @@ def test_j39_a_token_of_a_retired_key_is_refused_and_one_of_the_new_key_is_good(
     assert new.verify(new.issue(USER)).subject == USER.id
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_j40_a_weak_or_foreign_key_pair_is_refused(tmp_path: Any) -> None:
     tokens, _ = _rsa_service(tmp_path)
     kid = tokens.jwks()["keys"][0]["kid"]
