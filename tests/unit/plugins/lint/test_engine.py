@@ -9,9 +9,15 @@ import pytest
 
 from app.plugins.lint.engine import LintEngine, ProfileRefusedError, engine_facts
 from app.plugins.lint.profiles import Profile
+from tests.unit.plugins.lint.attacks import ATTACKS, set_trap
 
 ANSI = Profile("ansi")
 MANY = 10_000
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    return set_trap(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -23,22 +29,6 @@ def engine() -> LintEngine:
 
 def _codes(record: dict[str, Any]) -> list[str]:
     return [violation["code"] for violation in record["violations"]]
-
-
-ATTACKS = {
-    "core library path": "-- sqlfluff:library_path:{trap}\n"
-    "-- sqlfluff:templater:jinja\n{{{{ 1 }}}}\n",
-    "jinja library path": "-- sqlfluff:templater:jinja\n"
-    "-- sqlfluff:templater:jinja:library_path:{trap}\n{{{{ lib.x }}}}\n",
-    "without a space": "--sqlfluff:templater:jinja\n"
-    "--sqlfluff:templater:jinja:library_path:{trap}\n",
-    "in a block comment": "/*\n-- sqlfluff:library_path:{trap}\n-- sqlfluff:templater:jinja\n*/\n",
-    "macros": "-- sqlfluff:templater:jinja\n"
-    "-- sqlfluff:templater:jinja:load_macros_from_path:{trap}\n",
-    "file read": "-- sqlfluff:templater:jinja\n"
-    "-- sqlfluff:templater:jinja:loader_search_path:{trap}\n"
-    "{{% include 'secret.sql' %}}\n",
-}
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -1,4 +1,4 @@
-"""Fixtures of the lint plugin's unit tests: a real sandbox, and the markers of attacks."""
+"""Fixtures of the lint plugin's tests of processes: a real sandbox, and the markers of attacks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from app.plugins.lint.linting import Linter
 from app.plugins.lint.sandbox import Sandboxes
 from app.plugins.lint.settings import LintSettings
+from tests.unit.plugins.lint.attacks import set_trap
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +26,4 @@ def linter(sandboxes: Sandboxes) -> Linter:
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """A folder with a module that leaves a mark when anything imports it."""
-    folder = tmp_path / "lib"
-    folder.mkdir()
-    mark = tmp_path / "PWNED"
-    (folder / "attack.py").write_text(f"open({str(mark)!r}, 'w').write('ran')\n")
-    (folder / "__init__.py").write_text(f"open({str(mark)!r}, 'w').write('ran')\n")
-    (folder / "secret.sql").write_text("SELECT 'the-secret-of-the-host';\n")
-    folder.chmod(0o755)
-    tmp_path.chmod(0o755)
-    return folder
+    return set_trap(tmp_path)

@@ -22,7 +22,7 @@ from app.plugins.lint.sandbox import (
     close_sandboxes,
 )
 from app.plugins.lint.sandbox import sandboxes as shared_sandboxes
-from tests.unit.plugins.lint.test_engine import ATTACKS
+from tests.unit.plugins.lint.attacks import ATTACKS
 
 ANSI = Profile("ansi")
 FINE = "SELECT 1\n"
