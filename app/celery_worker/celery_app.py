@@ -122,6 +122,9 @@ def _configuration(
         "worker_enable_remote_control": not embedded,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # RabbitMQ closes the channel of a run longer than its consumer_timeout (30 minutes), and
+        # of a queue that was deleted; the worker opens a new one instead of ending.
+        "broker_channel_error_retry": True,
         "broker_heartbeat": _HEARTBEAT_SECONDS,
         "broker_transport_options": {} if embedded else {"confirm_publish": True},
         "beat_scheduler": "app.celery_worker.beat:DatabaseScheduler",

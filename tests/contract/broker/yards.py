@@ -19,7 +19,7 @@ from sqlalchemy.engine import Row
 from app.celery_worker import connections, inproc
 from app.celery_worker.embedded import EmbeddedWorker
 from app.celery_worker.publisher import open_transport
-from app.celery_worker.topology import Topology
+from app.celery_worker.topology import Topology, all_queues
 from app.common.tracing import new_trace
 from app.config import Settings, load_settings
 from app.config.settings import APPLICATION_BIND
@@ -130,7 +130,7 @@ def real_yard(folder: Path, services: Services, **more: str) -> Iterator[Yard]:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         with (folder / "log").open("w") as log:
-            commands = (["worker", "-n", f"{name}@%h"], ["beat"])
+            commands = (["worker", "-Q", "default", "-n", f"{name}@%h"], ["beat"])
             processes += [start(command, environ, folder, log) for command in commands]
         yard.worker_pid = processes[0].pid
         yield yard
@@ -148,6 +148,7 @@ def environment(name: str, *, concurrency: int) -> dict[str, str]:
         "TASKYARD_CELERY__NAMESPACE": name,
         "TASKYARD_CELERY__QUEUE_PREFIX": f"{name}.",
         "TASKYARD_CELERY__CONCURRENCY": str(concurrency),
+        "TASKYARD_CELERY__QUEUES": json.dumps(["slow"]),
         "TASKYARD_CELERY__DELIVERY_LIMIT": "5",
         "TASKYARD_CELERY__HEARTBEAT_SECONDS": "0.5",
         "TASKYARD_CELERY__LEASE_SECONDS": "3",
@@ -183,12 +184,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def delete_names(settings: Settings) -> None:
-    """Delete the queues of the default class; delay queues expire by themselves."""
+    """Delete the queues of both classes; delay queues expire by themselves."""
     topology = Topology.of(settings.celery)
     url = settings.celery.broker_url.get_secret_value()
     connection = connections.open_connection(url, timeout_seconds=5)
     channel: Any = connection.channel()
-    for queue in topology.queues("default"):
+    for queue in all_queues(topology, ["default", "slow"]):
         channel.queue_delete(queue.name)
     for exchange in topology.exchanges():
         channel.exchange_delete(exchange.name)

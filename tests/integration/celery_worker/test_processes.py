@@ -1,6 +1,7 @@
 """Worker and beat as real processes: limits, crashes, lost leases, lost brokers, wrong starts."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -83,6 +84,7 @@ def test_a_run_that_ends_its_process_fails_and_the_worker_lives(yard: Yard) -> N
     assert row.attempt == 1
 
 
+TASKYARD = (sys.executable, "-c", "from app.cli import main; main()")
 TAKE_AWAY = (
     "UPDATE task_runs SET status = 'CANCELLED', finished_at = now(), fence = fence + 1 "
     "WHERE id = :id"
@@ -117,6 +119,57 @@ def test_the_worker_comes_back_after_its_broker_was_gone(yard: Yard, proxy: Prox
     assert yard.row(run_id).status == "PENDING"
     proxy.accept()
     assert yard.await_status(run_id, "SUCCEEDED").result == "accepted"
+
+
+def test_a_queue_deleted_under_a_worker_is_declared_again(yard: Yard) -> None:
+    with yard.channel() as channel:
+        channel.queue_delete(yard.topology.broker_queue("default", 5))
+    run_id = yard.submit("probe.echo_text", {"text": "again"})
+    assert yard.await_status(run_id, "SUCCEEDED").result == "again"
+
+
+def test_taskyard_worker_finishes_what_runs_when_it_is_told_to_end(
+    yard: Yard, tmp_path: Path
+) -> None:
+    environ = {**celery_environment(yard), **database_environment(yard)}
+    with (tmp_path / "log").open("w") as log:
+        worker = subprocess.Popen(
+            [*TASKYARD, "worker", "--queues", "slow", "--concurrency", "1"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **environ, "TASKYARD_CELERY__QUEUES": '["slow"]'},
+            stdout=log,
+            stderr=log,
+        )
+    note = {"folder": str(tmp_path), "name": "holder", "until": "go"}
+    run_id = yard.submit("probe.note_name", note, queue="slow")
+    yard.await_status(run_id, "RUNNING")
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    (tmp_path / "go").touch()
+    assert worker.wait(30) == 0, (tmp_path / "log").read_text()
+    row = yard.row(run_id)
+    assert (row.status, row.attempt) == ("SUCCEEDED", 1)
+
+
+def test_taskyard_beat_ends_when_it_is_told(yard: Yard, tmp_path: Path) -> None:
+    environ = {**celery_environment(yard), **database_environment(yard)}
+    beat = subprocess.Popen(
+        [*TASKYARD, "beat"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert beat.stderr is not None
+    while b"Starting" not in beat.stderr.readline():
+        assert beat.poll() is None
+    beat.send_signal(signal.SIGTERM)
+    assert beat.wait(30) == 0
+
+
+def database_environment(yard: Yard) -> dict[str, str]:
+    url = yard.settings.databases[APPLICATION_BIND].url.get_secret_value()
+    return {"TASKYARD_DATABASES__POSTGRES_MAIN__URL": url}
 
 
 def sql(yard: Yard, statement: str, run_id: str) -> None:
