@@ -13,6 +13,7 @@ from pydantic import (
     PydanticSchemaGenerationError,
     PydanticUserError,
     TypeAdapter,
+    ValidationError,
     create_model,
 )
 from pydantic.fields import FieldInfo
@@ -96,8 +97,11 @@ def read_signature(name: str, function: Callable[..., Any]) -> Signature:
 def encode_result(signature: Signature, value: object) -> bytes:
     """Return the result as JSON in UTF-8; TypeError when it is not what the annotation promises."""
     try:
+        if value is None:
+            # The serializer takes None for every type: a forgotten return would pass.
+            signature.result_adapter.validate_python(None)
         return signature.result_adapter.dump_json(value, warnings="error")
-    except PydanticSerializationError as error:
+    except (PydanticSerializationError, ValidationError) as error:
         message = f"The result is not what the task's annotation promises: {error}"
         raise TypeError(message) from error
 
