@@ -17,6 +17,7 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only I
 
 _LIVE = "finished_at IS NULL"
 _WAITING = "status IN ('PENDING', 'SCHEDULED', 'RETRYING')"
+_OPEN = "replayed_at IS NULL AND discarded_at IS NULL"
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
@@ -87,6 +88,7 @@ class TaskRun(BasePostgres):
         # Lists: newest first by id, which is ordered by time.
         _partial("idx_task_runs_parent_id", "parent_id", "id", where="parent_id IS NOT NULL"),
         _partial("idx_task_runs_batch_id", "batch_id", "id", where="batch_id IS NOT NULL"),
+        _partial("idx_task_runs_replay_of", "replay_of", "id", where="replay_of IS NOT NULL"),
         Index("idx_task_runs_status", "status", "id"),
         Index("idx_task_runs_task", "task", "id"),
         Index("idx_task_runs_queue", "queue", "id"),
@@ -131,7 +133,10 @@ class TaskRunLog(BasePostgres):
 
 
 class DeadLetter(BasePostgres):
-    """What failed for good: a run's last error, or a message that the broker gave up."""
+    """What failed for good: a run's last error, or a message that the broker gave up.
+
+    It is open until it is replayed or discarded; a discarded one is kept and no longer shown.
+    """
 
     __tablename__ = "dead_letters"
 
@@ -145,8 +150,38 @@ class DeadLetter(BasePostgres):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     message: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+    tenant: Mapped[str | None] = mapped_column(String(64))
+    replayed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    replayed_by: Mapped[str | None] = mapped_column(String(255))
+    replay_run_id: Mapped[str | None] = mapped_column(IdType)
+    discarded_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    discarded_by: Mapped[str | None] = mapped_column(String(255))
+    discard_reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (Index("idx_dead_letters_group", "task", "error_type", "origin", "id"),)
+    __table_args__ = (
+        Index("idx_dead_letters_group", "task", "error_type", "origin", "id"),
+        # Replay by filter takes what is open, oldest first; retention goes by age.
+        _partial("idx_dead_letters_open", "id", where=_OPEN),
+        Index("idx_dead_letters_created_at", "created_at"),
+    )
+
+
+class AuditEntry(BasePostgres):
+    """One change that a person or a program made; append-only, which triggers enforce."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+    actor: Mapped[str] = mapped_column(String(255))
+    tenant: Mapped[str | None] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    object_type: Mapped[str] = mapped_column(String(64))
+    object_id: Mapped[str] = mapped_column(String(255))
+    reason: Mapped[str | None] = mapped_column(Text)
+    detail: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+
+    __table_args__ = (Index("idx_audit_log_object", "object_type", "object_id", "id"),)
 
 
 class DerivedTask(BasePostgres):
