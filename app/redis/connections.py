@@ -1,7 +1,6 @@
 """Connections to Redis: one client per event loop, short time-outs, no retries of its own."""
 
 import asyncio
-import contextlib
 import os
 import threading
 from weakref import WeakKeyDictionary
@@ -59,14 +58,8 @@ class RedisClients:
         return Redis.from_pool(pool)
 
     async def close(self) -> None:
-        """Close this loop's client, and ask the other loops that still run to close theirs."""
+        """Close this loop's client; other loops go on, and close theirs when they end."""
         with self._lock:
-            clients = dict(self._clients)
-            self._clients.clear()
-        running = asyncio.get_running_loop()
-        for loop, client in clients.items():
-            if loop is running:
-                await client.aclose()
-            elif loop.is_running():
-                with contextlib.suppress(RuntimeError):
-                    asyncio.run_coroutine_threadsafe(client.aclose(), loop)
+            client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()

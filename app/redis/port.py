@@ -74,7 +74,7 @@ class CacheClient(Protocol):
         """Return the state, measured now; never raises."""
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections of the running loop; other loops are not disturbed."""
 
 
 class CacheStore(Protocol):
