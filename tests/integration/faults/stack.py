@@ -1,0 +1,381 @@
+"""The product's own processes on the kit's servers: API, workers and beats, started as users do."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2 as httpx
+import psycopg
+
+from app.celery_worker import connections, messages
+from app.celery_worker.topology import Topology
+from app.config import Settings, load_settings
+from tests.integration.faults import fault_tasks, processes
+from tests.integration.faults.nodes import Kit, Postgres, free_port
+from tests.integration.faults.processes import wait_until
+
+ROOT: Final = Path(__file__).parents[3]
+PLUGIN: Final = "tests.integration.faults.fault_tasks"
+PASSWORD: Final = "correct-horse-battery"
+ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+
+# Short times for tests: what waits 20 seconds in a deployment waits 3 here.
+QUICK: Final = {
+    "TASKYARD_CELERY__LEASE_SECONDS": "3",
+    "TASKYARD_CELERY__HEARTBEAT_SECONDS": "0.7",
+    "TASKYARD_CELERY__SWEEP_INTERVAL_SECONDS": "0.3",
+    "TASKYARD_CELERY__UNPUBLISHED_AFTER_SECONDS": "1",
+    "TASKYARD_CELERY__OVERDUE_AFTER_SECONDS": "4",
+    "TASKYARD_CELERY__SHUTDOWN_GRACE_SECONDS": "5",
+}
+
+
+class Program:
+    """One process of the product, its log, and its children."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], environ: Mapping[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._environ = dict(environ)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **more: str) -> None:
+        """Start it (again); `more` are variables for this life only."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self.log.parent,
+                env={**self._environ, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} has not been started")
+        return self._process.pid
+
+    @property
+    def children(self) -> list[int]:
+        """Return the pids of its children, the oldest first."""
+        return processes.descendants(self.pid)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process is not None else None
+
+    def kill(self) -> None:
+        """`kill -9` of the main process; its children are on their own."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end, as a deployment does."""
+        if self.is_running:
+            processes.send([self.pid], signal.SIGTERM)
+
+    def wait(self, seconds: float = processes.PATIENCE_SECONDS) -> int:
+        """Return the exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def freeze(self) -> None:
+        """Stop the clock of the process and of its children."""
+        processes.send([self.pid, *self.children], signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        processes.send([self.pid, *self.children], signal.SIGCONT)
+
+    def end(self) -> None:
+        """Kill it with its children, whatever state they are in."""
+        if self._process is not None and self._process.poll() is None:
+            pids = [self.pid, *self.children]
+            processes.send(pids, signal.SIGKILL)
+            self._process.wait()
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Stack:
+    """One installation: its settings, its processes, and what a client and a database see of it."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        postgres: Postgres,
+        *,
+        broker_url: str,
+        database_port: int | None = None,
+        settings: Mapping[str, str] = QUICK,
+    ) -> None:
+        self.kit = kit
+        self.name = f"faults-{secrets.token_hex(3)}"
+        self.folder = kit.folder / self.name
+        self.folder.mkdir()
+        self.postgres = postgres
+        self.starts_file = self.folder / "starts"
+        self.starts_file.touch()
+        self.port = free_port()
+        url = postgres.create_database(self.name, database_port)
+        self.environ = {
+            **{key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ},
+            **kit.environment,
+            "PYTHONPATH": str(ROOT),
+            fault_tasks.STARTS_FILE: str(self.starts_file),
+            "TASKYARD_DATA_DIR": str(self.folder),
+            "TASKYARD_DATABASES__POSTGRES_MAIN__URL": url,
+            "TASKYARD_CELERY__BROKER_URL": broker_url,
+            "TASKYARD_CELERY__NAMESPACE": self.name,
+            "TASKYARD_CELERY__QUEUE_PREFIX": f"{self.name}.",
+            "TASKYARD_STORAGE__URL": f"file://{self.folder}/files",
+            "TASKYARD_AUTH__JWT__SECRET": secrets.token_hex(32),
+            "TASKYARD_LOGGING__FORMAT": "json",
+            "TASKYARD_PLUGINS": json.dumps([PLUGIN]),
+            **settings,
+        }
+        self.programs: list[Program] = []
+        self._connection: psycopg.Connection | None = None
+        self.api = self._program("api", ["api", "--port", str(self.port)])
+        self.workers: list[Program] = []
+        self.beats: list[Program] = []
+        self.run("db", "upgrade")
+        self.sql(fault_tasks.EFFECTS_TABLE)
+        self.run("users", "create", "admin", "--role", "admin", "--password-stdin", told=PASSWORD)
+        token = self.run("token", "--expires-in", "86400").strip()
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    @property
+    def product_settings(self) -> Settings:
+        environ = {
+            name: value for name, value in self.environ.items() if "TASKYARD_TEST" not in name
+        }
+        return load_settings(data_dir=self.folder, environ=environ)
+
+    @property
+    def topology(self) -> Topology:
+        return Topology(self.name, f"{self.name}.", 20)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *arguments: str, told: str = "") -> str:
+        """Run one command of the product on the host; return what it prints."""
+        ended = subprocess.run(
+            [_taskyard(), *arguments],
+            cwd=self.folder,
+            env=self.environ,
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=processes.PATIENCE_SECONDS,
+            check=False,
+        )
+        if ended.returncode != 0:
+            raise RuntimeError(f"taskyard {' '.join(arguments)}: {ended.stdout}{ended.stderr}")
+        return ended.stdout
+
+    # The processes.
+
+    def start_api(self, **more: str) -> Program:
+        self.api.start(**more)
+        wait_until(self.api_answers, f"the API answers, see {self.api.log}")
+        return self.api
+
+    def api_answers(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/livez", timeout=2).status_code == 200
+        return False
+
+    def add_worker(self, concurrency: int = 2, **more: str) -> Program:
+        """Start one more worker; `await_workers` waits until it consumes."""
+        arguments = ["worker", "--concurrency", str(concurrency)]
+        worker = self._program(f"worker-{len(self.workers)}", arguments)
+        self.workers.append(worker)
+        worker.start(**more)
+        return worker
+
+    def add_beat(self, **more: str) -> Program:
+        beat = self._program(f"beat-{len(self.beats)}", ["beat"])
+        self.beats.append(beat)
+        beat.start(**more)
+        return beat
+
+    def start(self, *, workers: int = 2, concurrency: int = 2, api: bool = True) -> None:
+        """Start workers, one beat and the API; return when all of them are at work."""
+        for _ in range(workers):
+            self.add_worker(concurrency)
+        self.add_beat()
+        if api:
+            self.start_api()
+        self.await_workers()
+
+    def await_workers(self) -> None:
+        """Return when each running worker consumes."""
+        running = sum(worker.is_running for worker in self.workers)
+        wait_until(
+            lambda: self.consumers() >= running,
+            f"{running} workers consume, see {self.workers[-1].log}",
+        )
+
+    def end(self) -> None:
+        for program in self.programs:
+            program.end()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _program(self, name: str, arguments: Sequence[str]) -> Program:
+        log = self.folder / f"{name}.log"
+        program = Program(name, [_taskyard(), *arguments], self.environ, log)
+        self.programs.append(program)
+        return program
+
+    # What a client sees.
+
+    def submit(self, task: str, params: Mapping[str, Any] | None = None, **options: Any) -> str:
+        """Submit one run through the API; return its id."""
+        answer = self.post("/api/v1/tasks/run", task=task, params=params or {}, options=options)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["task_id"])
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, headers=self.headers, timeout=30)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", headers=self.headers, timeout=30)
+
+    # What the database holds.
+
+    def sql(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement in a transaction of its own; a restart is waited for."""
+        deadline = time.monotonic() + processes.PATIENCE_SECONDS
+        while True:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = self.postgres.connect(self.name)
+                cursor = self._connection.execute(statement, params)
+                return list(cursor.fetchall()) if cursor.description else []
+            except psycopg.OperationalError:
+                self._connection = None
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def status(self, run_id: str) -> str:
+        return str(self.sql("SELECT status FROM task_runs WHERE id = %s", run_id)[0][0])
+
+    def attempt(self, run_id: str) -> int:
+        return int(self.sql("SELECT attempt FROM task_runs WHERE id = %s", run_id)[0][0])
+
+    def events(self, run_id: str) -> list[str]:
+        rows = self.sql(
+            "SELECT to_status FROM task_run_events WHERE run_id = %s ORDER BY id", run_id
+        )
+        return [row[0] for row in rows]
+
+    def await_status(self, run_id: str, *statuses: str, seconds: float = 60) -> str:
+        wait_until(
+            lambda: self.status(run_id) in statuses,
+            f"run {run_id} is {' or '.join(statuses)}: {self.events(run_id)} in {self.folder}",
+            seconds,
+        )
+        return self.status(run_id)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of runs per status."""
+        return dict(self.sql("SELECT status, count(*) FROM task_runs GROUP BY status"))
+
+    def await_all_ended(self, seconds: float = 90) -> dict[str, int]:
+        """Return the counts as soon as no run is under way, or at the end of the patience."""
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: set(self.counts()) <= set(ENDED), "all runs have ended", seconds)
+        return self.counts()
+
+    def starts(self) -> list[tuple[str, int, int, float]]:
+        """Return every start of an attempt: run, attempt, process, moment."""
+        lines = self.starts_file.read_text().splitlines()
+        parts = [line.split() for line in lines]
+        return [(run, int(attempt), int(pid), float(at)) for run, attempt, pid, at in parts]
+
+    # What the broker holds.
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Any]:
+        url = self.environ["TASKYARD_CELERY__BROKER_URL"]
+        connection = connections.open_connection(url, timeout_seconds=5)
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
+
+    def consumers(self) -> int:
+        """Return how many workers consume from the default queue; 0 while it is not there."""
+        try:
+            with self.channel() as channel:
+                queue = self.topology.broker_queue("default", 5)
+                return int(channel.queue_declare(queue, passive=True).consumer_count)
+        except Exception:  # noqa: BLE001 - no broker, no queue: no consumer
+            return 0
+
+    def deliver(self, run_id: str, task: str, times: int = 1) -> None:
+        """Put a run's wake-up on the default queue, so many times."""
+        queue = self.topology.broker_queue("default", 5)
+        headers = {"lang": "py", "task": task, "id": run_id, "root_id": run_id}
+        self.publish(messages.BODY, headers=headers, times=times, queue=queue)
+
+    def publish(
+        self,
+        body: str | bytes,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        content_type: str | None = "application/json",
+        content_encoding: str | None = "utf-8",
+        queue: str | None = None,
+        times: int = 1,
+    ) -> None:
+        """Put any bytes on a queue of the installation."""
+        properties = {"content_type": content_type, "content_encoding": content_encoding}
+        given = {name: value for name, value in properties.items() if value is not None}
+        with self.channel() as channel:
+            message = channel.prepare_message(body, headers=dict(headers or {}), properties=given)
+            for _ in range(times):
+                channel.basic_publish(
+                    message,
+                    exchange=self.topology.exchange,
+                    routing_key=queue or self.topology.broker_queue("default", 5),
+                )
+
+
+def _taskyard() -> str:
+    return str(Path(sys.executable).with_name("taskyard"))
+
+
+def tries(do: Callable[[], Any], *passing: type[BaseException], seconds: float = 60) -> Any:
+    """Return what `do` returns, trying again while it raises what passes."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return do()
+        except passing:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
