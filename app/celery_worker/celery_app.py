@@ -120,6 +120,10 @@ def _configuration(
         "worker_redirect_stdouts": False,
         "worker_send_task_events": False,
         "worker_enable_remote_control": not embedded,
+        # An exclusive control queue locks out a second worker of the same name (`celery worker`
+        # twice on one machine), and newer brokers refuse a shared one that is not durable.
+        "control_queue_exclusive": False,
+        "control_queue_durable": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # RabbitMQ closes the channel of a run longer than its consumer_timeout (30 minutes), and

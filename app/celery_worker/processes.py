@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from app.celery_worker import metrics
 from app.celery_worker.celery_app import create_app
 from app.common.logging import configure_logging
 from app.config.settings import Settings
@@ -28,6 +29,7 @@ def run_worker(
         queues=",".join(queues) or None,
         quiet=True,
     )
+    metrics.serve(settings.celery.metrics_port, settings.celery.metrics_host)
     worker.start()
     sys.exit(worker.exitcode)
 

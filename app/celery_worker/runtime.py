@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +20,7 @@ _log = get_logger(__name__)
 
 # A message whose run the database cannot be asked about comes back after this long.
 _LATER_SECONDS: Final = 5.0
+_REQUEUE_PAUSE_SECONDS: Final = 1.0
 
 
 def execution_on(services: Services, worker: str) -> Execution:
@@ -54,9 +56,13 @@ class Runtime:
                 cancel_leftovers(self._runner)
                 _log.warning("attempt.interrupted")
                 return Disposition.DONE
-            if disposition is Disposition.LATER and self._send_later(wakeup):
+            if disposition is not Disposition.LATER:
+                return disposition
+            if self._send_later(wakeup):
                 return Disposition.DONE
-            return disposition
+            # The message goes back to its queue and comes again at once; not in a hot loop.
+            time.sleep(_REQUEUE_PAUSE_SECONDS)
+            return Disposition.LATER
 
     def cancel(self) -> None:
         """Cancel the attempt on the loop, if one runs; called from another thread at the stop."""

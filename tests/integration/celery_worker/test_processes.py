@@ -20,6 +20,8 @@ from tests.contract.broker.yards import (
     delete_names,
     environment,
     real_yard,
+    start,
+    stop,
 )
 from tests.integration.celery_worker.proxy import Proxy
 from tests.services import Services
@@ -149,6 +151,21 @@ def test_taskyard_worker_finishes_what_runs_when_it_is_told_to_end(
     assert worker.wait(30) == 0, (tmp_path / "log").read_text()
     row = yard.row(run_id)
     assert (row.status, row.attempt) == ("SUCCEEDED", 1)
+
+
+def test_two_workers_of_one_name_both_work(yard: Yard, tmp_path: Path) -> None:
+    environ = {**celery_environment(yard), **database_environment(yard)}
+    name = f"{yard.settings.celery.namespace}@%h"
+    with (tmp_path / "log").open("w") as log:
+        second = start(["worker", "-Q", "slow", "-n", name], environ, tmp_path, log)
+    try:
+        run_id = yard.submit("probe.echo_text", {"text": "second"}, queue="slow")
+        assert yard.await_status(run_id, "SUCCEEDED").result == "second"
+        run_id = yard.submit("probe.echo_text", {"text": "first"})
+        assert yard.await_status(run_id, "SUCCEEDED").result == "first"
+    finally:
+        stop(second)
+    assert "RESOURCE_LOCKED" not in (tmp_path / "log").read_text()
 
 
 def test_taskyard_beat_ends_when_it_is_told(yard: Yard, tmp_path: Path) -> None:

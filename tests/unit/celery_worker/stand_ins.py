@@ -20,6 +20,7 @@ class StandInServices:
 
     transport: Transport
     closed: bool = False
+    databases: Any = None
 
     async def close(self) -> None:
         self.closed = True
