@@ -110,6 +110,7 @@ def problem_response(error: Exception) -> Response:
             hint=known.hint,
         ),
         known.headers,
+        known.members,
     )
 
 
@@ -138,8 +139,10 @@ def _phrase(status: int) -> str:
         return "HTTP error"
 
 
-def _answer(problem: Problem, headers: Mapping[str, str]) -> Response:
-    document = problem.model_dump(exclude_none=True)
+def _answer(
+    problem: Problem, headers: Mapping[str, str], members: Mapping[str, str] | None = None
+) -> Response:
+    document = {**(members or {}), **problem.model_dump(exclude_none=True)}
     document.setdefault("trace_id", None)
     return Response(
         dump_bytes(_clean(document)),

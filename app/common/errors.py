@@ -43,12 +43,15 @@ class TaskyardError(Exception):
         hint: str | None = None,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.hint = hint
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        # Extension members of the problem document (RFC 9457, section 3.2), for programs.
+        self.members = dict(members or {})
 
 
 class BadRequest(TaskyardError):

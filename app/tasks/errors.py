@@ -137,3 +137,38 @@ class RunCancelled(TaskyardError):
 
     code = "RUN_CANCELLED"
     title = "Run cancelled"
+
+
+class DeadLetterNotFound(NotFound):
+    """No dead letter has this id, or the caller may not see it."""
+
+    code = "DEAD_LETTER_NOT_FOUND"
+    title = "Dead letter not found"
+
+
+class DeadLetterReplayed(Conflict):
+    """The dead letter was replayed before; `run_id` names the run, the only one of this letter."""
+
+    code = "DEAD_LETTER_REPLAYED"
+    title = "Dead letter replayed before"
+
+
+class DeadLetterDiscarded(Conflict):
+    """The dead letter was discarded, so it is not replayed; run its task anew."""
+
+    code = "DEAD_LETTER_DISCARDED"
+    title = "Dead letter discarded"
+
+
+class DeadLetterHasNoRun(Conflict):
+    """The dead letter is a message without a run, so there is nothing to run again."""
+
+    code = "DEAD_LETTER_HAS_NO_RUN"
+    title = "Dead letter without a run"
+
+
+class DeadLetterTaskNotRegistered(Conflict):
+    """The dead letter's task is not registered any more; load its plugin or keep its old name."""
+
+    code = "DEAD_LETTER_TASK_NOT_REGISTERED"
+    title = "Task of the dead letter not registered"

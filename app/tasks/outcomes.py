@@ -140,6 +140,7 @@ def dead_letter(
         "error_message": error["message"],
         "attempts": run.attempt,
         "message": message,
+        "tenant": run.tenant,
     }
 
 

@@ -9,30 +9,35 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, insert, literal_column, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    delete,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Row
 
-from app.common.ids import new_id, parse_id
+from app.common.ids import new_id
 from app.common.logging import get_logger
-from app.common.metrics import SWEPT, TASKS
+from app.common.metrics import SWEPT
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
+from app.tasks.dead_letter_archive import archive, fail_for_good
 from app.tasks.execution import wakeup_of
 from app.tasks.leadership import hold
 from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
-from app.tasks.outcomes import dead_letter
 from app.tasks.results import RESULTS
 from app.tasks.services import Services
 from app.tasks.statuses import ENDED
 from app.tasks.transitions import (
     EXPIRE,
     GIVE_UP,
-    GIVE_UP_WAITING,
     RECOVER,
-    Transition,
     apply,
-    write,
 )
 
 DUTY = "sweeper"
@@ -44,6 +49,7 @@ _RUN = TaskRun.__table__.c
 # Written out, not bound: a partial index serves only a condition that the planner can read.
 _IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")
 _IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")
+_IS_KEPT = and_(DeadLetter.run_id.is_not(None), DeadLetter.discarded_at.is_(None))
 _LOST = {
     "type": "WorkerLost",
     "message": "The worker went silent in the middle of the attempt.",
@@ -78,17 +84,8 @@ class Sweeper:
     async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None:
         """Keep a message that ended in a dead-letter queue; when this returns it may be
         acknowledged.
-
-        `facts`: `queue` (class), `task`, `run_id` (text or None), `reason`, `headers`,
-        `body` (text), `death` (the broker's history). A run that its dead letter has
-        ended already keeps its own error; one that still waits fails now.
         """
-        message = {name: facts.get(name) for name in ("headers", "body", "death", "reason")}
-        run_id = _id_or_none(facts.get("run_id"))
-        async with self._databases.begin(APPLICATION_BIND) as connection:
-            await connection.run_sync(
-                _archive, run_id, facts, message, self._databases.dialect(APPLICATION_BIND)
-            )
+        await archive(self._databases, facts)
 
     async def _send_unpublished(self) -> None:
         silent = db_now_plus(-self._celery.unpublished_after_seconds)
@@ -166,7 +163,7 @@ class Sweeper:
 
     async def _give_up(self, row: Row[Any], values: dict[str, Any]) -> bool:
         async with self._databases.begin(APPLICATION_BIND) as connection:
-            return await connection.run_sync(_fail_for_good, GIVE_UP, row, values, None)
+            return await connection.run_sync(fail_for_good, GIVE_UP, row, values, None)
 
     async def _expire(self) -> None:
         statement = select(TaskRun.__table__).where(
@@ -207,7 +204,10 @@ class Sweeper:
         """Delete some runs that ended so long ago, with what is kept of them elsewhere."""
         rows = await self._due(
             select(_RUN.id, _RUN.result_ref).where(
-                _RUN.finished_at < db_now_plus(-86_400.0 * days), _RUN.status.in_(ENDED)
+                _RUN.finished_at < db_now_plus(-86_400.0 * days),
+                _RUN.status.in_(ENDED),
+                # Without its run a dead letter could not be replayed.
+                _RUN.id.not_in(select(DeadLetter.run_id).where(_IS_KEPT)),
             )
         )
         for row in rows:
@@ -225,90 +225,9 @@ class Sweeper:
         return len(rows)
 
 
-def _archive(
-    connection: Connection,
-    run_id: str | None,
-    facts: Mapping[str, Any],
-    message: Mapping[str, Any],
-    dialect: str,
-) -> None:
-    row = None
-    if run_id is not None:
-        row = connection.execute(select(TaskRun.__table__).where(_RUN.id == run_id)).one_or_none()
-    if row is not None and row.dead_letter_id is not None:
-        # The worker recorded the failure; the broker adds the history of the message.
-        connection.execute(
-            update(DeadLetter).where(DeadLetter.run_id == row.id).values(message=dict(message))
-        )
-        return
-    error = {
-        "type": str(facts.get("reason") or "rejected"),
-        "message": _why(facts),
-        "retryable": False,
-    }
-    if row is not None:
-        values = {
-            "run_id": row.id,
-            "actor": "broker",
-            "error": error,
-            "detail": {"error": error["type"]},
-        }
-        _fail_for_good(connection, GIVE_UP_WAITING, row, values, dict(message))
-        return
-    module = postgresql if dialect == "postgresql" else sqlite
-    letter = {
-        "id": new_id(),
-        "run_id": run_id,
-        "task": facts.get("task"),
-        "queue": facts["queue"],
-        "origin": "broker",
-        "error_type": error["type"],
-        "error_message": error["message"],
-        "attempts": 0,
-        "message": dict(message),
-    }
-    connection.execute(module.insert(DeadLetter).values(letter).on_conflict_do_nothing())
-
-
-def _fail_for_good(
-    connection: Connection,
-    transition: Transition,
-    row: Row[Any],
-    values: dict[str, Any],
-    message: object,
-) -> bool:
-    keep = row.options.get("on_failure") != "discard"
-    origin = "run" if message is None else "broker"
-    letter = dead_letter(row, values["error"], origin=origin, message=message) if keep else None
-    moved = write(connection, transition, {**values, "dead_letter_id": letter and letter["id"]})
-    if moved is None:
-        return False
-    if letter is not None and moved.status == "FAILED":
-        connection.execute(insert(DeadLetter), letter)
-    TASKS.labels(row.function, row.queue, moved.status).inc()
-    return True
-
-
-def _why(facts: Mapping[str, Any]) -> str:
-    reasons = {
-        "rejected": "A worker refused the message: it is malformed, or its run does not exist.",
-        "delivery_limit": "The message was delivered too often; its task may kill its process.",
-        "expired": "The message was not taken in time.",
-        "maxlen": "The queue was full.",
-    }
-    return reasons.get(str(facts.get("reason")), "The broker gave the message up.")
-
-
 def _seconds_until(row: Row[Any]) -> float:
     return (
         max(0.0, (row.scheduled_for - row.now).total_seconds())
         if row.scheduled_for is not None
         else 0.0
     )
-
-
-def _id_or_none(text: object) -> str | None:
-    try:
-        return parse_id(str(text))
-    except ValueError:
-        return None

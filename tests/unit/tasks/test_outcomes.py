@@ -23,6 +23,7 @@ def claim(attempt: int = 1, **options: Any) -> Row[Any]:
         id=new_id(),
         task="test.one",
         queue="default",
+        tenant=None,
         attempt=attempt,
         max_attempts=3,
         options=policy,
