@@ -115,7 +115,6 @@ def test_a_module_gives_the_tasks_that_it_defines(folder: Path) -> None:
         + "again = work\n"
     )
     (folder / "yard_b.py").write_text("from yard_a_more import work\n" + HEAD.format("yard_b"))
-    )
     registry = build_registry([loaded("yard_a"), loaded("yard_a_more"), loaded("yard_b")], ("x",))
     assert registry.names() == ["yard_a.work", "yard_a_more.work"]
     assert registry.get("yard_a_more.work").plugin == "yard_a_more"
