@@ -36,10 +36,13 @@ def own() -> Iterator[Sandboxes]:
     opened.close()
 
 
+def _children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _child_of(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert len(children) == 1
-    return int(children[0])
+    (child,) = _children_of(pid)
+    return child
 
 
 def _is_gone(pid: int) -> bool:
@@ -136,6 +139,26 @@ def test_a_zygote_that_died_is_replaced(own: Sandboxes) -> None:
     _assert_fine(own.lint(FINE, ANSI, 20))
     assert own.pids() != [zygote]
     assert _is_gone(child)
+
+
+def test_a_busy_child_dies_with_its_zygote(own: Sandboxes) -> None:
+    _assert_fine(own.lint(FINE, ANSI, 20))
+    answers: list[Answer] = []
+    text = "SELECT * FROM t\n" + "".join(f"JOIN t{n} ON t.x = t{n}.x\n" for n in range(1500))
+    busy = threading.Thread(target=lambda: answers.append(own.lint(text, ANSI, 60)))
+    zygote, child = own.pids()[0], _child_of(own.pids()[0])
+    busy.start()
+    time.sleep(0.5)
+    os.kill(zygote, signal.SIGKILL)
+    assert _is_gone(child)
+    # The text is tried once more in a new sandbox; that one is ended, too.
+    while own.pids() in ([], [zygote]) or not _children_of(own.pids()[0]):
+        time.sleep(0.05)
+    os.kill(own.pids()[0], signal.SIGKILL)
+    busy.join(60)
+    assert [(answer.outcome, answer.reason) for answer in answers] == [
+        ("crashed", "the sandbox ended")
+    ]
 
 
 def test_memory_is_limited() -> None:

@@ -1,6 +1,8 @@
 """Two workers finish the last two files of a job at the same moment, on MariaDB."""
 
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from app.common.ids import new_id
 from app.config.plugins import load_plugins
 from app.db import Databases, migrations
 from app.plugins.lint import repository
+from app.plugins.lint.expanding import ArchiveExpander, Expansion
 from app.plugins.lint.linting import Linter
-from app.plugins.lint.models import FileStatus, LintingJob, LintingTask
+from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
 from app.plugins.lint.processing import BIND, FileProcessor
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.repository import FileOutcome
@@ -119,6 +122,40 @@ def test_many_files_of_many_jobs_at_once(databases: Databases) -> None:
             thread.join(30)
         assert errors == []
         assert _status(databases, job_id) == "COMPLETED"
+
+
+def test_an_attempt_that_was_overtaken_changes_nothing(databases: Databases) -> None:
+    job_id, (task_id,) = _new_job(databases, 1)
+
+    def overtake(text: str, profile: Profile, deadline: float) -> Answer:
+        assert _processor(databases).process(task_id).outcome == "linted"
+        return Answer("timeout")
+
+    slow = _processor(databases)
+    slow = FileProcessor(databases, slow.storage, Linter(LintSettings(), overtake))
+    assert slow.process(task_id).outcome == "linted"
+    assert _status(databases, job_id) == "COMPLETED"
+
+
+def test_an_expansion_that_was_overtaken_keeps_the_others_rows(databases: Databases) -> None:
+    job_id, _ = _new_job(databases, 0)
+    storage = MemoryStorage()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.sql", "SELECT 1")
+    storage.put("a.zip", buffer.getvalue())
+    first: list[Expansion] = []
+
+    def overtake(_current: int, _total: int) -> None:
+        if not first:
+            first.append(Expansion(status=JobStatus.PROCESSING))
+            first[0] = ArchiveExpander(databases, storage, LintSettings(), overtake).expand(job_id)
+
+    second = ArchiveExpander(databases, storage, LintSettings(), overtake).expand(job_id)
+    assert len(first[0].task_ids) == 1
+    assert second.task_ids == first[0].task_ids
+    with databases.sync_transaction(BIND) as session:
+        assert len(repository.tasks_of(session, job_id)) == 1
 
 
 def test_the_tables_keep_the_letter_of_older_clients(databases: Databases) -> None:

@@ -49,8 +49,8 @@ def test_the_attack_is_real_without_the_guard(trap: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}\n",
-        "SELECT '{{ 'a' * 10 ** 9 }}'\n",
+        "{% for a in range(2000) %}{% for b in range(2000) %}x{% endfor %}{% endfor %}\n",
+        "SELECT '{{ 'a' * 10 ** 7 }}'\n",
         "SELECT {{ ''.__class__.__mro__ }}\n",
         "SELECT {{ range(100001) }}\n",
     ],
