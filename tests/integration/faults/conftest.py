@@ -55,3 +55,12 @@ def stack(kit: Kit, postgres: Postgres, broker: Rabbit) -> Iterator[Stack]:
         yield opened
     finally:
         opened.end()
+
+
+@pytest.fixture(autouse=True)
+def _begin_empty(request: pytest.FixtureRequest) -> None:
+    """Give a test that uses the shared installation empty tables."""
+    if "stack" in request.fixturenames:
+        stack: Stack = request.getfixturevalue("stack")
+        stack.await_all_ended()
+        stack.forget()

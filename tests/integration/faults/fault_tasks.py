@@ -121,6 +121,17 @@ async def store_large(ctx: TaskContext) -> str:
     return "x" * 100_000
 
 
+@register_task("faults.ask_cache", max_attempts=3, backoff_seconds=0.2)
+async def ask_cache(ctx: TaskContext, key: str) -> str:
+    """Return a value by the cache, or by its loader when the cache is gone."""
+
+    async def load() -> str:
+        return f"value of {key}"
+
+    value = await ctx.cache.get_or_load(key, load, 60)
+    return str(value)
+
+
 @register_task("faults.write_both", max_attempts=20, backoff_seconds=0.2)
 async def write_both(ctx: TaskContext) -> int:
     """Write a row to each of the two databases; the second is idempotent by the run's id."""

@@ -169,7 +169,7 @@ class Node:
         )
         if ended.returncode != 0:
             raise OSError(f"{command[0]}: {ended.stdout}{ended.stderr}")
-        return ended.stdout
+        return str(ended.stdout)
 
     def _end(self, number: signal.Signals, pids: Sequence[int]) -> None:
         below = self.pids

@@ -280,6 +280,11 @@ class Stack:
                     raise
                 time.sleep(0.1)
 
+    def ask(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on a connection of its own, from any thread."""
+        with contextlib.closing(self.postgres.connect(self.name)) as connection:
+            return list(connection.execute(statement, params).fetchall())
+
     def status(self, run_id: str) -> str:
         return str(self.sql("SELECT status FROM task_runs WHERE id = %s", run_id)[0][0])
 
@@ -310,6 +315,12 @@ class Stack:
             wait_until(lambda: set(self.counts()) <= set(ENDED), "all runs have ended", seconds)
         return self.counts()
 
+    def forget(self) -> None:
+        """Empty the tables and the list of starts; nothing may be under way."""
+        tables = "task_runs, task_run_events, task_run_logs, dead_letters, idempotency_keys"
+        self.sql(f"TRUNCATE {tables}, fault_effects")
+        self.starts_file.write_text("")
+
     def starts(self) -> list[tuple[str, int, int, float]]:
         """Return every start of an attempt: run, attempt, process, moment."""
         lines = self.starts_file.read_text().splitlines()
@@ -336,11 +347,22 @@ class Stack:
         except Exception:  # noqa: BLE001 - no broker, no queue: no consumer
             return 0
 
-    def deliver(self, run_id: str, task: str, times: int = 1) -> None:
-        """Put a run's wake-up on the default queue, so many times."""
-        queue = self.topology.broker_queue("default", 5)
+    def waiting_messages(self) -> int:
+        """Return how many messages wait in the default queue."""
+        with self.channel() as channel:
+            queue = self.topology.broker_queue("default", 5)
+            return int(channel.queue_declare(queue, passive=True).message_count)
+
+    def await_empty_queue(self) -> None:
+        wait_until(lambda: self.waiting_messages() == 0, "the default queue is empty")
+        # What was delivered last may still be with a worker.
+        time.sleep(1.0)
+
+    def wakeup(self, channel: Any, run_id: str, task: str) -> Any:
+        """Return a wake-up of a run, as the product sends it."""
         headers = {"lang": "py", "task": task, "id": run_id, "root_id": run_id}
-        self.publish(messages.BODY, headers=headers, times=times, queue=queue)
+        properties = {"content_type": "application/json", "content_encoding": "utf-8"}
+        return channel.prepare_message(messages.BODY, headers=headers, properties=properties)
 
     def publish(
         self,
@@ -349,20 +371,13 @@ class Stack:
         headers: Mapping[str, Any] | None = None,
         content_type: str | None = "application/json",
         content_encoding: str | None = "utf-8",
-        queue: str | None = None,
-        times: int = 1,
     ) -> None:
-        """Put any bytes on a queue of the installation."""
+        """Put any bytes on the default queue."""
         properties = {"content_type": content_type, "content_encoding": content_encoding}
         given = {name: value for name, value in properties.items() if value is not None}
         with self.channel() as channel:
             message = channel.prepare_message(body, headers=dict(headers or {}), properties=given)
-            for _ in range(times):
-                channel.basic_publish(
-                    message,
-                    exchange=self.topology.exchange,
-                    routing_key=queue or self.topology.broker_queue("default", 5),
-                )
+            channel.basic_publish(message, "", self.topology.broker_queue("default", 5))
 
 
 def _taskyard() -> str:

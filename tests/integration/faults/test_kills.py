@@ -1,10 +1,18 @@
-"""Kills of everything at random moments under a small load."""
+"""Kills, freezes, restarts of the product's processes under a small load."""
+
+import signal
 
 import pytest
 
+from tests.integration.faults import processes
+from tests.integration.faults.cancels import run_cancels
+from tests.integration.faults.deliveries import run_deliveries
 from tests.integration.faults.kills import KillPlan, run_kills
-from tests.integration.faults.nodes import Postgres, Rabbit
+from tests.integration.faults.nodes import Kit, Postgres, Rabbit
+from tests.integration.faults.processes import wait_until
+from tests.integration.faults.rolling import run_rolling
 from tests.integration.faults.stack import Stack
+from tests.integration.faults.zombies import run_zombies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SEED = 7
@@ -13,8 +21,81 @@ SEED = 7
 def test_kills_lose_nothing_and_double_nothing(
     stack: Stack, postgres: Postgres, broker: Rabbit
 ) -> None:
-    plan = KillPlan(runs=400, rate=40, kills=6, over_seconds=10, seed=SEED, patience_seconds=120)
+    plan = KillPlan(runs=300, rate=25, kills=6, over_seconds=12, seed=SEED, patience_seconds=120)
     report = run_kills(stack, postgres, broker, plan)
-    print(report)  # noqa: T201 - the seed and the numbers belong into the log
     assert report.verdict.faults == {}, (report, stack.folder)
     assert report.verdict.accepted == plan.runs
+
+
+def test_a_zombie_writes_nothing(stack: Stack) -> None:
+    report = run_zombies(stack, cycles=2, at_once=1, seed=SEED)
+    assert report.verdict.faults == {}, (report, stack.folder)
+    assert report.with_runs_taken == report.cycles
+    assert report.refused_writes > 0  # Else nothing was put to the test.
+
+
+def test_rolling_restarts_charge_no_attempt(stack: Stack) -> None:
+    report = run_rolling(stack, rounds=1, rate=10, seed=SEED, takes=0.5)
+    assert report.verdict.faults == {}, (report, stack.folder)
+    assert report.charged == 0, report
+    assert report.exit_codes == {0: report.restarts}
+
+
+def test_cancels_that_race_with_the_end_leave_one_end(stack: Stack) -> None:
+    report = run_cancels(stack, runs=60, seed=SEED)
+    assert (report.not_one_end, report.broken_promises) == (0, 0), report
+    assert set(report.answers) <= {"202", "409"}
+    assert len(report.ends) > 1, "no race: all runs ended alike"
+
+
+def test_a_run_delivered_five_times_starts_once(
+    kit: Kit, postgres: Postgres, broker: Rabbit
+) -> None:
+    fresh = Stack(kit, postgres, broker_url=broker.url)
+    try:
+        fresh.start_api()
+        fresh.add_beat()
+        report = run_deliveries(fresh, runs=50, copies=5, workers=2, seed=SEED)
+    finally:
+        fresh.end()
+    assert report.verdict.faults == {}, report
+    assert (report.starts, report.started_twice) == (50, 0)
+    assert report.messages >= 250
+
+
+@pytest.mark.parametrize(
+    ("task", "starts"),
+    [("faults.kill_itself", 2), ("faults.crash_process", 2), ("faults.outlast_limit", 1)],
+)
+def test_a_run_that_ends_its_process_fails_for_good(stack: Stack, task: str, starts: int) -> None:
+    poison = stack.submit(task)
+    bystander = stack.submit("faults.note_effect")
+    assert stack.await_status(poison, "FAILED", "SUCCEEDED") == "FAILED"
+    assert stack.await_status(bystander, "FAILED", "SUCCEEDED") == "SUCCEEDED"
+    assert [run for run, *_ in stack.starts()].count(poison) == starts
+    letters = stack.sql("SELECT run_id::text FROM dead_letters")
+    assert letters == [(poison,)]
+    assert all(worker.is_running for worker in stack.workers)
+
+
+def test_the_children_of_a_killed_worker_end_as_well(stack: Stack) -> None:
+    worker = stack.workers[0]
+    children = worker.children
+    assert children
+    worker.kill()
+    wait_until(lambda: not any(map(processes.is_alive, children)), "the children have ended")
+    worker.start()
+    stack.await_workers()
+
+
+def test_a_frozen_child_is_ended_by_its_deadline(stack: Stack) -> None:
+    # The main process goes on beating the lease, so only the run's time limit can end this.
+    run_id = stack.submit("faults.note_start", {"seconds": 1.0}, timeout_seconds=1, max_attempts=2)
+    wait_until(lambda: bool(stack.starts()), "the run has started")
+    pid = stack.starts()[0][2]
+    processes.send([pid], signal.SIGSTOP)
+    try:
+        assert stack.await_status(run_id, "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    finally:
+        processes.send([pid], signal.SIGCONT)
+    assert stack.attempt(run_id) == 2

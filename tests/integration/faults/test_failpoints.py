@@ -1,0 +1,61 @@
+"""A process dies at every named place; whatever had happened by then, there is one outcome."""
+
+import pytest
+
+from app.common.failpoints import NAMES, VARIABLE
+from tests.integration.faults.load import Load
+from tests.integration.faults.stack import Stack
+from tests.integration.faults.supervisor import Supervisor
+from tests.integration.faults.verdict import judge
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+SEED = 13
+RUNS = 12
+
+# Which process passes the point, and the task that leads it there.
+PLACES = {
+    "submission.before_commit": ("api", "faults.note_effect"),
+    "submission.after_commit": ("api", "faults.note_effect"),
+    "publisher.before_publish": ("api", "faults.note_effect"),
+    "publisher.after_confirm": ("api", "faults.note_effect"),
+    "execution.after_claim": ("worker", "faults.note_effect"),
+    "execution.before_record": ("worker", "faults.note_effect"),
+    "outcome.before_commit": ("worker", "faults.note_effect"),
+    "outcome.between_binds": ("worker", "faults.note_effect"),
+    "outcome.after_commit": ("worker", "faults.note_effect"),
+    "storage.before_rename": ("worker", "faults.store_large"),
+    "storage.after_rename": ("worker", "faults.store_large"),
+}
+
+
+def test_every_failpoint_has_its_place_here() -> None:
+    assert set(PLACES) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(PLACES))
+def test_a_death_at_any_place_leaves_one_outcome(stack: Stack, name: str) -> None:
+    where, task = PLACES[name]
+    victims = [stack.api] if where == "api" else stack.workers
+    for victim in victims:
+        victim.end()
+        # Each process, each child of a worker too, dies at its third passage.
+        victim.start(**{VARIABLE: f"{name}=exit:3"})
+    if where == "worker":
+        stack.await_workers()
+    # The supervisor starts a dead API again without the failpoint.
+    with Supervisor(stack, after_seconds=0.2) as supervisor:
+        answers = Load(stack, task, count=RUNS, rate=20, seed=SEED).start().join()
+        stack.await_all_ended()
+    verdict = judge(stack, answers.accepted, effects=task == "faults.note_effect")
+    assert verdict.faults == {}, (verdict, stack.folder)
+    assert verdict.accepted == RUNS
+    if where == "api":
+        assert supervisor.restarts == 1
+    elif name == "outcome.after_commit":
+        assert verdict.started_again == 0
+    else:
+        assert verdict.started_again > 0
+    for worker in stack.workers if where == "worker" else ():
+        worker.end()
+        worker.start()
+    stack.await_workers()
