@@ -28,7 +28,7 @@ test: $(STAMP) ## Lints and all tests, on the services that are found
 	@scripts/test
 
 test-unit: $(STAMP) ## The tests that need no service
-	@$(PY) -m pytest tests/unit -q
+	@$(PY) -m pytest tests/unit -q -n 2
 
 lint: $(STAMP) ## ruff, mypy --strict and the import contracts
 	@scripts/lint
