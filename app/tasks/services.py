@@ -14,8 +14,10 @@ from app.db import Databases, install
 from app.redis import CacheClient, open_cache
 from app.storage import Storage, open_storage
 from app.tasks.catalogue import Catalogue, entry_of
+from app.tasks.dead_letters import DeadLetters
 from app.tasks.outbox import Outbox
 from app.tasks.registry import Registry, build_registry
+from app.tasks.replaying import ReplayMaker
 from app.tasks.requests import NewRun, RunRequest
 from app.tasks.runs import Runs
 from app.tasks.submission import RunMaker, Submission
@@ -39,6 +41,7 @@ class Services:
     maker: RunMaker
     submission: Submission
     runs: Runs
+    dead_letters: DeadLetters
 
     @property
     def derived(self) -> Catalogue:
@@ -122,4 +125,5 @@ def open_services(
         maker=maker,
         submission=Submission(databases, catalogue, maker, outbox, settings),
         runs=Runs(databases),
+        dead_letters=DeadLetters(databases, ReplayMaker(catalogue, maker), outbox, settings),
     )

@@ -61,6 +61,11 @@ class RunMaker:
         self._limits = settings.limits
         self._queues = tuple(queues)
 
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The classes of queues that a run may ask for."""
+        return self._queues
+
     def make(
         self,
         entry: CatalogueEntry,
