@@ -1,4 +1,5 @@
 import os
+import signal
 import threading
 import time
 import uuid
@@ -50,6 +51,7 @@ def test_a_child_makes_its_own_ids_even_while_a_thread_held_the_lock() -> None:
     with ids._lock:  # noqa: SLF001 - what a thread in `new_id` holds
         child = os.fork()
         if child == 0:
+            signal.alarm(10)  # A child that waits for the lock for ever ends all the same.
             os.write(write_end, "".join(new_id() for _ in range(10)).encode())
             os._exit(0)
     os.waitpid(child, 0)
