@@ -1,6 +1,16 @@
 """The core's own routes; a plugin's are mounted beside them by `app.api.mounting`."""
 
-from app.api.routes import auth, documents, health, metrics, registry, runs, service, users
+from app.api.routes import (
+    auth,
+    dead_letters,
+    documents,
+    health,
+    metrics,
+    registry,
+    runs,
+    service,
+    users,
+)
 
 ROOT_ROUTERS = (
     health.root_router,
@@ -13,6 +23,7 @@ ROUTERS = (
     users.router,
     registry.router,
     runs.router,
+    dead_letters.router,
     health.router,
     service.router,
 )
