@@ -25,3 +25,11 @@ async def fail_always(password: str = "") -> None:
 @register_task("sample.guarded_task", required_scope="sample:secret")
 async def guarded_task() -> None:
     """Ask for a scope of its own."""
+
+
+@register_task("sample.sum_positive", max_attempts=1)
+async def sum_positive(a: int, b: int) -> int:
+    """Add two numbers, neither of them negative."""
+    if min(a, b) < 0:
+        raise Fatal("a number is negative")
+    return a + b
