@@ -8,11 +8,23 @@ import typer
 from typer.main import get_command
 
 from app import __version__
-from app.cli import config, db, demo, openapi, plugins, runs, serve, tasks, token, users
+from app.cli import (
+    config,
+    db,
+    dead_letters,
+    demo,
+    openapi,
+    plugins,
+    runs,
+    serve,
+    tasks,
+    token,
+    users,
+)
 from app.cli.failures import report
 
 NAME = "taskyard"
-_NOUNS = (serve, demo, tasks, runs, users, token, db, plugins, config, openapi)
+_NOUNS = (serve, demo, tasks, runs, dead_letters, users, token, db, plugins, config, openapi)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -169,7 +169,9 @@ class Client:
             raise self._unreachable(f"cannot be reached: {error}") from error
         if not response.is_success:
             raise CommandError(_problem(response))
-        document = _json_object(response)
+        # Where the status says it all there is no document.
+        is_empty = response.status_code == HTTPStatus.NO_CONTENT
+        document = {} if is_empty else _json_object(response)
         if document is None:
             raise self._unexpected("is not a JSON object")
         return document

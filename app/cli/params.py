@@ -31,13 +31,13 @@ def read_params(
     return params
 
 
-def read_document(source: str) -> dict[str, Any]:
+def read_document(source: str, *, option: str = "--json") -> dict[str, Any]:
     """Return the JSON object that stands in the text, in `@file`, or on standard input for `-`."""
     document = strict_json.loads(_bytes_of(source))
     if not isinstance(document, dict):
         raise usage_error(
-            "The document of --json must be an object.",
-            hint="""Name the parameters: --json '{"text": "a b"}'""",
+            f"The document of {option} must be an object.",
+            hint=f"""Name the parameters: {option} '{{"text": "a b"}}'""",
         )
     return document
 
