@@ -31,6 +31,7 @@ from app.tasks.replay_batches import CHUNK, OBJECT, REPLAYED, ReplayedMany
 from app.tasks.submission import Submitted
 from app.tasks.sweeper import Sweeper
 from tests.contract.tasks.conftest import Install
+from tests.contract.tasks.test_run_life import age
 from tests.harness import Installation, Somebody
 
 ALL = DeadLetterFilters()
@@ -561,6 +562,24 @@ class TestArchive:
         archive(yard, run_id=run_id, body="forged again")
         assert letter(yard, own.id).message["body"] == "its own"
         assert len(letters(yard)) == 3
+
+
+class TestRetention:
+    def test_a_run_stays_as_long_as_its_letter(self, install: Install) -> None:
+        yard = install(divide)
+        kept, discarded = fail(yard), fail(yard)
+        succeeded = yard.submit("test.divide", {"a": 1, "b": 1}).task_id
+        yard.deliver(succeeded)
+        ids = [*(letter(yard, one).run_id for one in (kept, discarded)), succeeded]
+        yard.run(yard.services.dead_letters.discard(discarded, Somebody(), reason=None))
+        for run_id in ids:
+            age(yard, run_id, "finished_at")
+        assert yard.run(Sweeper(yard.services).sweep())
+        left = yard.sql("SELECT id FROM task_runs")
+        assert [str(row.id) for row in left] == [ids[0]]
+        assert replay(yard, kept).status == "PENDING"
+        # The letter of a run that is gone still tells what failed.
+        assert letter(yard, discarded).error_type == "Fatal"
 
 
 def copy_letter(yard: Installation, letter_id: str, times: int) -> None:
