@@ -8,10 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from app import Fatal, TaskContext, register_task
+from app.common import failpoints
 from app.common.ids import new_id
 from app.config import Settings, load_settings
 from app.db import Databases
-from app.tasks.execution import Disposition
+from app.tasks.execution import Disposition, Executor
 from tests.harness import Installation, Somebody
 
 Install = Callable[..., Installation]
@@ -458,3 +459,84 @@ def test_a_message_whose_run_cannot_be_asked_about_comes_later(
 @pytest.mark.parametrize("run_id", ["", "garbage", "a\x00b", "x" * 5000])
 def test_a_message_with_an_id_that_is_none_is_refused(yard_with: Install, run_id: str) -> None:
     assert yard_with().deliver(run_id) is Disposition.UNKNOWN
+
+
+# An error between the commit and its answer, or between two commits.
+
+
+def arm(monkeypatch: pytest.MonkeyPatch, points: str) -> None:
+    monkeypatch.setattr(failpoints, "_points", failpoints.Failpoints(points))
+
+
+def test_a_commit_whose_answer_was_lost_counts(
+    yard_with: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @register_task("test.parent")
+    async def parent(ctx: TaskContext) -> str:
+        """Write an effect and submit a child."""
+        await ctx.session("postgres_main").execute(ADD, {"run_id": ctx.task_id, "note": "a"})
+        return ctx.submit("test.parent")
+
+    yard = yard_with(parent)
+    run_id = yard.submit("test.parent").task_id
+    arm(monkeypatch, "outcome.after_commit=raise:1")
+    yard.deliver(run_id)
+    row = yard.row(run_id)
+    assert (row.status, row.attempt, row.error) == ("SUCCEEDED", 1, None)
+    assert effects(yard, "postgres_main") == ["a"]
+    # The messages are those of the outcome that stands in the row.
+    assert [wakeup.run_id for wakeup in yard.transport.sent] == [run_id, row.result]
+
+
+def test_an_unknown_error_while_recording_is_the_attempts_failure(
+    yard_with: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @register_task("test.parent")
+    async def parent(ctx: TaskContext) -> str:
+        """Submit a child."""
+        return ctx.submit("test.parent")
+
+    yard = yard_with(parent)
+    run_id = yard.submit("test.parent").task_id
+    arm(monkeypatch, "outcome.before_commit=raise:1")
+    yard.deliver(run_id)
+    row = yard.row(run_id)
+    assert (row.status, row.error["type"]) == ("RETRYING", "FailpointError")
+    # The message of the next attempt, and none of a child that was not committed.
+    assert [wakeup.run_id for wakeup in yard.transport.sent] == [run_id, run_id]
+    assert yard.transport.sent[-1].delay_seconds > 0
+
+
+@pytest.mark.parametrize("make", [make_async, make_sync])
+def test_a_crash_between_two_binds_leaves_the_second_one_written(
+    yard_of: Install, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the guide promises of effects elsewhere: at least once, never instead of the outcome.
+    yard = yard_of(make("test.both"))
+    run_id = yard.submit("test.both").task_id
+    arm(monkeypatch, "outcome.between_binds=raise:1")
+    yard.deliver(run_id)
+    assert yard.row(run_id).status == "FAILED"
+    assert effects(yard, "postgres_main") == []
+    assert effects(yard, "mysql_lint") == ["mysql"]
+
+
+class PoolLimit(Exception):
+    """What a pool raises when the soft time limit is over."""
+
+
+def test_the_pools_time_limit_is_a_time_out(yard_with: Install) -> None:
+    @register_task("test.limited", timeout_seconds=7, max_attempts=1)
+    def limited() -> None:
+        """Run into the pool's limit."""
+        raise PoolLimit
+
+    yard = yard_with(limited)
+    run_id = yard.submit("test.limited").task_id
+    executor = Executor(yard.services, worker="w", time_limit_errors=(PoolLimit,))
+    assert executor.execute(yard.runner, run_id) is Disposition.DONE
+    assert yard.row(run_id).error == {
+        "type": "TimeoutError",
+        "message": "The attempt ran longer than 7 seconds.",
+        "retryable": True,
+    }
