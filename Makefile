@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit lint format lock clean
+.PHONY: help setup demo dev test test-unit lint format lock chaos clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -29,6 +29,9 @@ test: $(STAMP) ## Lints and all tests, on the services that are found
 
 test-unit: $(STAMP) ## The tests that need no service
 	@$(PY) -m pytest tests/unit -q -n 2
+
+chaos: $(STAMP) ## Kill, freeze and cut off everything, and write the guarantees' table
+	@scripts/chaos
 
 lint: $(STAMP) ## ruff, mypy --strict and the import contracts
 	@scripts/lint

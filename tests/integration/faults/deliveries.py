@@ -39,7 +39,7 @@ def run_deliveries(
     queue = stack.topology.broker_queue("default", 5)
     with stack.channel() as channel:
         for run_id in [*ids[:half], *tail]:
-            channel.basic_publish(stack.wakeup(channel, run_id, TASK), "", queue)
+            channel.basic_publish(stack.wakeup(run_id, TASK), "", queue)
     waiting = stack.waiting_messages()
     for _ in range(workers):
         stack.add_worker()

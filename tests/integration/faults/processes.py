@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 MARK: Final = "TASKYARD_TEST_KIT"
+# Set to anything, it keeps the folder with the logs of every process.
+KEEP: Final = "FAULTS_KEEP_LOGS"
 PATIENCE_SECONDS: Final = 90.0
 
 
@@ -118,7 +120,8 @@ def _keep() -> None:
     # The pipe ends when its other end is closed: by the kit, or by the kernel after a crash.
     sys.stdin.buffer.read()
     end_marked(token)
-    shutil.rmtree(folder, ignore_errors=True)
+    if KEEP not in os.environ:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

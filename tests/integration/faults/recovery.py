@@ -15,11 +15,9 @@ import httpx2 as httpx
 from tests.integration.faults import fault_tasks, processes
 from tests.integration.faults.nodes import Kit, Postgres, Rabbit, free_port
 from tests.integration.faults.processes import wait_until
-from tests.integration.faults.stack import ROOT, Program, Stack
+from tests.integration.faults.stack import ROOT, Program, Stack, message_of
 
 _LONG_SECONDS: Final = 600.0
-_BROKER_AWAY_SECONDS: Final = 20.0
-_POSTGRES_AWAY_SECONDS: Final = 5.0
 
 
 class Side(Protocol):
@@ -98,17 +96,7 @@ class Stock:
         with contextlib.closing(self._broker.connect()) as connection:
             channel: Any = connection.channel()
             channel.confirm_select()
-            message = channel.prepare_message(
-                body,
-                headers=headers,
-                properties={
-                    "content_type": "application/json",
-                    "content_encoding": "utf-8",
-                    "delivery_mode": 2,
-                    "correlation_id": run_id,
-                },
-            )
-            channel.basic_publish_confirm(message, "", "stock")
+            channel.basic_publish_confirm(message_of(body, headers), "", "stock")
         return run_id
 
     def starts(self) -> list[tuple[str, int, int, float]]:
@@ -159,30 +147,20 @@ def main_killed(side: Side) -> float:
 
 def _killed(side: Side, kill: Callable[[Program, int], None]) -> float:
     run_id = side.submit(_LONG_SECONDS)
-    pid = _await_start(side, run_id, 1)[2]
+    pid = await_start(side, run_id, 1)[2]
     worker = next(worker for worker in side.workers if pid in worker.children)
     time.sleep(2.0)
     before = time.monotonic()
     kill(worker, pid)
-    seconds = _await_start(side, run_id, 2)[3] - before
+    seconds = await_start(side, run_id, 2)[3] - before
     side.clear()
     return seconds
 
 
-def broker_back(side: Side, broker: Rabbit) -> float:
-    """Return the seconds from the broker's first answer to the start of a run that waited."""
-    broker.stop()
-    time.sleep(_BROKER_AWAY_SECONDS)
-    broker.start()
-    back = time.monotonic()
-    run_id = side.submit(0.0)
-    return _await_start(side, run_id, 1)[3] - back
-
-
-def postgres_back(stack: Stack, postgres: Postgres) -> float:
+def postgres_back(stack: Stack, postgres: Postgres, *, away_seconds: float) -> float:
     """Return the seconds from the database's first answer to the API's readiness."""
     postgres.kill()
-    time.sleep(_POSTGRES_AWAY_SECONDS)
+    time.sleep(away_seconds)
     postgres.start()
     back = time.monotonic()
     wait_until(lambda: is_ready(stack), "the API is ready")
@@ -195,7 +173,9 @@ def is_ready(stack: Stack) -> bool:
     return False
 
 
-def _await_start(side: Side, run_id: str, number: int) -> tuple[str, int, int, float]:
+def await_start(side: Side, run_id: str, number: int) -> tuple[str, int, int, float]:
+    """Return the first, second … start of a run as soon as it is there."""
+
     def starts() -> list[tuple[str, int, int, float]]:
         return [start for start in side.starts() if start[0] == run_id]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import amqp
 import httpx2 as httpx
 import psycopg
 
@@ -234,7 +235,7 @@ class Stack:
         running = sum(worker.is_running for worker in self.workers)
         wait_until(
             lambda: self.consumers() >= running,
-            f"{running} workers consume, see {self.workers[-1].log}",
+            f"{running} workers consume, see {self.folder}",
         )
 
     def end(self) -> None:
@@ -358,11 +359,10 @@ class Stack:
         # What was delivered last may still be with a worker.
         time.sleep(1.0)
 
-    def wakeup(self, channel: Any, run_id: str, task: str) -> Any:
+    def wakeup(self, run_id: str, task: str) -> amqp.Message:
         """Return a wake-up of a run, as the product sends it."""
         headers = {"lang": "py", "task": task, "id": run_id, "root_id": run_id}
-        properties = {"content_type": "application/json", "content_encoding": "utf-8"}
-        return channel.prepare_message(messages.BODY, headers=headers, properties=properties)
+        return message_of(messages.BODY, headers)
 
     def publish(
         self,
@@ -373,11 +373,24 @@ class Stack:
         content_encoding: str | None = "utf-8",
     ) -> None:
         """Put any bytes on the default queue."""
-        properties = {"content_type": content_type, "content_encoding": content_encoding}
-        given = {name: value for name, value in properties.items() if value is not None}
+        message = message_of(
+            body, headers or {}, content_type=content_type, content_encoding=content_encoding
+        )
         with self.channel() as channel:
-            message = channel.prepare_message(body, headers=dict(headers or {}), properties=given)
             channel.basic_publish(message, "", self.topology.broker_queue("default", 5))
+
+
+def message_of(
+    body: str | bytes,
+    headers: Mapping[str, Any],
+    *,
+    content_type: str | None = "application/json",
+    content_encoding: str | None = "utf-8",
+) -> amqp.Message:
+    """Return a persistent message; a property that is None is left out."""
+    properties = {"content_type": content_type, "content_encoding": content_encoding}
+    given = {name: value for name, value in properties.items() if value is not None}
+    return amqp.Message(body, application_headers=dict(headers), delivery_mode=2, **given)
 
 
 def _taskyard() -> str:
