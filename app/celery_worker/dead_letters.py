@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from app.celery_worker.messages import BODY, CONTENT_TYPE
+
 _LONGEST_BODY: Final = 64 * 1024
 _LONGEST_TEXT: Final = 4000
 _MOST_ENTRIES: Final = 100
@@ -18,7 +20,8 @@ def facts_of(message: Any, queue_class: str) -> dict[str, Any]:
 
     `run_id` and `task` are what the message says, unchecked, or None. `death` is the broker's
     history, the newest first. `body` is text, or base64 when the bytes are no UTF-8, cut at
-    64 KiB; `body_bytes` is its real size and `fingerprint` the SHA-256 of all of it.
+    64 KiB; `body_bytes` is its real size and `fingerprint` the SHA-256 of all of it. `is_wakeup`
+    tells that it is made as our own are, so that it can speak for its run.
     """
     headers = message.headers if isinstance(message.headers, Mapping) else {}
     body = message.body
@@ -38,6 +41,7 @@ def facts_of(message: Any, queue_class: str) -> dict[str, Any]:
         "body_encoding": encoding,
         "body_bytes": len(raw),
         "fingerprint": hashlib.sha256(raw).hexdigest(),
+        "is_wakeup": raw == BODY and message.content_type == CONTENT_TYPE,
         "redelivered": bool((message.delivery_info or {}).get("redelivered")),
     }
 

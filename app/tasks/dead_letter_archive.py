@@ -39,8 +39,9 @@ async def archive(databases: Databases, facts: Mapping[str, Any]) -> None:
     """Keep a message that ended in a dead-letter queue; when this returns it may be acknowledged.
 
     `facts`: `queue` (class), `task`, `run_id` (text or None), `reason`, `headers`, `body` (text),
-    `death` (the broker's history), and what else is known of the message. A run that its dead
-    letter has ended already keeps its own error; one that still waits fails now.
+    `death` (the broker's history), `is_wakeup`, and what else is known of the message. A run that
+    its dead letter has ended already keeps its own error; one that still waits fails now, unless
+    the message is not the run's own: a forged one does no harm.
     """
     async with databases.begin(APPLICATION_BIND) as connection:
         await connection.run_sync(_archive, facts)
@@ -77,7 +78,7 @@ def _archive(connection: Connection, facts: Mapping[str, Any]) -> None:
         connection.execute(fill)
     elif letter is not None and letter.message == message:
         return  # Archived before, by a process that could not acknowledge it.
-    elif run is None or letter is not None or not _fail(connection, run, facts, message):
+    elif not (run and letter is None and _fail(connection, run, facts, message)):
         # A run that is there goes its own way: it may still need the letter of its failure.
         own_id = run_id if run is None and letter is None else None
         connection.execute(insert(DeadLetter), _stray(facts, message, own_id, run))
@@ -113,6 +114,10 @@ def _stray(
 def _fail(
     connection: Connection, run: Row[Any], facts: Mapping[str, Any], message: dict[str, Any]
 ) -> bool:
+    """End the run that waits for this very message, which the broker has given up."""
+    is_its_own = facts.get("is_wakeup", False) and facts.get("task") == run.function
+    if not is_its_own or facts.get("reason") not in _REASONS:
+        return False
     error = _error(facts)
     values = {
         "run_id": run.id,

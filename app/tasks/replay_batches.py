@@ -20,7 +20,7 @@ from app.tasks.transport import Wakeup
 
 OBJECT = "dead_letter"
 REPLAYED = "dead_letter.replayed"
-CHUNK = 500
+CHUNK = 100
 _LETTER = DeadLetter.__table__.c
 _RUN = TaskRun.__table__.c
 # What a new run is made of; the result and the history of the old one stay where they are.

@@ -563,6 +563,26 @@ class TestArchive:
         assert letter(yard, own.id).message["body"] == "its own"
         assert len(letters(yard)) == 3
 
+    @pytest.mark.parametrize(
+        ("forged", "status"),
+        [
+            ({}, "FAILED"),
+            ({"is_wakeup": False}, "PENDING"),
+            ({"task": "test.other"}, "PENDING"),
+            ({"reason": "failed"}, "PENDING"),
+        ],
+    )
+    def test_only_its_own_message_fails_a_run_that_waits(
+        self, install: Install, forged: dict[str, Any], status: str
+    ) -> None:
+        yard = install(divide)
+        run_id = yard.submit("test.divide", {"a": 1, "b": 1}).task_id
+        own = {"task": "test.divide", "is_wakeup": True, "reason": "delivery_limit"}
+        archive(yard, run_id=run_id, **{**own, **forged})
+        assert yard.row(run_id).status == status
+        (kept,) = letters(yard)
+        assert kept.run_id == (run_id if status == "FAILED" else None)
+
 
 class TestRetention:
     def test_a_run_stays_as_long_as_its_letter(self, install: Install) -> None:

@@ -407,6 +407,7 @@ def test_what_the_broker_gives_up_is_kept(install: Install, known: bool) -> None
         "headers": {"task": "test.double"},
         "body": "[]",
         "death": [],
+        "is_wakeup": True,
     }
     for _ in range(2):
         yard.run(Sweeper(yard.services).archive_dead_letter(facts))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kombu.message import Message
 
 from app.celery_worker.dead_letters import facts_of, plain
+from app.celery_worker.messages import BODY
 from app.common.ids import new_id
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +40,14 @@ def test_our_own_letters_and_foreign_ones_have_a_reason_too() -> None:
     assert facts_of(letter(headers={"x-error-type": "ValueError"}), "q")["reason"] == "failed"
     assert facts_of(letter(), "q")["reason"] == "unknown"
     assert facts_of(letter(headers={"x-death": [5]}), "q")["reason"] == "unknown"
+
+
+def test_only_a_message_made_as_ours_speaks_for_its_run() -> None:
+    assert facts_of(letter(BODY), "q")["is_wakeup"]
+    assert not facts_of(letter(b"[[1], {}, {}]"), "q")["is_wakeup"]
+    other = letter(BODY)
+    other.content_type = "text/plain"
+    assert not facts_of(other, "q")["is_wakeup"]
 
 
 def test_bytes_that_are_no_text_are_kept_as_base64() -> None:
