@@ -131,6 +131,41 @@ def test_a_task_that_fails(service: Installation) -> None:
     assert "no such table" in run.err
 
 
+def test_what_failed_is_replayed_and_discarded(service: Installation) -> None:
+    ids = []
+    for _ in range(2):
+        run = service.taskyard("tasks", "run", "drill.fail", "--wait", "--timeout", "60")
+        ids.append(run.document["dead_letter_id"])
+    listed = service.taskyard("dead-letters", "list", "--task", "drill.fail", "--limit", "2")
+    assert [letter["id"] for letter in listed.document] == ids[::-1]
+    (group,) = service.taskyard("dead-letters", "groups", "--task", "drill.fail").document
+    assert (group["error_type"], group["last_dead_letter_id"]) == ("Fatal", ids[1])
+    wrong = service.taskyard("dead-letters", "replay", ids[0], "--params", '{"text": 1}')
+    assert wrong.code == 2
+    assert "body.params.text" in wrong.err
+    replayed = service.taskyard("dead-letters", "replay", ids[0], "--reason", "once more")
+    assert replayed.code == 0, replayed.err
+    shown = service.taskyard("dead-letters", "show", ids[0]).document
+    assert shown["replay_run_id"] == replayed.document["task_id"]
+    again = service.taskyard("dead-letters", "replay", ids[0])
+    assert again.code == 1
+    assert f"next: taskyard dead-letters show {ids[0]}" in again.err
+    put_aside = service.taskyard("dead-letters", "discard", ids[0], "--reason", "seen")
+    assert (put_aside.document["state"], put_aside.document["discard_reason"]) == (
+        "discarded",
+        "seen",
+    )
+    since = ("--task", "drill.fail", "--since", listed.document[0]["created_at"])
+    counted = service.taskyard("dead-letters", "replay", *since, "--dry-run")
+    assert counted.document["count"] >= 1
+    done = service.taskyard("dead-letters", "replay", *since, "--rate", "50")
+    assert done.document["count"] >= 1
+    gone = service.taskyard("dead-letters", "discard", *since, "--reason", "the drill is over")
+    assert gone.document["count"] >= 1
+    wrong = service.taskyard("dead-letters", "list", "--state", "gone")
+    assert wrong.code == 2
+
+
 def test_a_task_that_is_cancelled(service: Installation) -> None:
     run = service.taskyard("tasks", "run", "drill.wait", "--wait", "--timeout", "0.5")
     assert run.code == 6, run.err
