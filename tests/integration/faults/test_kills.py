@@ -90,7 +90,7 @@ def test_the_children_of_a_killed_worker_end_as_well(stack: Stack) -> None:
 
 def test_a_frozen_child_is_ended_by_its_deadline(stack: Stack) -> None:
     # The main process goes on beating the lease, so only the run's time limit can end this.
-    run_id = stack.submit("faults.note_start", {"seconds": 1.0}, timeout_seconds=1, max_attempts=2)
+    run_id = stack.submit("faults.note_start", {"seconds": 1.0}, timeout_seconds=2, max_attempts=2)
     wait_until(lambda: bool(stack.starts()), "the run has started")
     pid = stack.starts()[0][2]
     processes.send([pid], signal.SIGSTOP)
