@@ -72,7 +72,7 @@ def _archive(connection: Connection, facts: Mapping[str, Any]) -> None:
     run_id = _id_or_none(facts.get("run_id"))
     run = _of_run(connection, select(TaskRun.__table__), _RUN.id, run_id)
     letter = _of_run(connection, select(DeadLetter.__table__), _LETTER.run_id, run_id)
-    if letter is not None and letter.message is None:
+    if letter is not None and letter.message is None and facts.get("is_wakeup"):
         # The worker recorded the failure; the broker adds the history of the message.
         fill = update(DeadLetter).where(_LETTER.id == letter.id).values(message=message)
         connection.execute(fill)

@@ -558,10 +558,11 @@ class TestArchive:
         yard.deliver(run_id)
         own = letter(yard, yard.row(run_id).dead_letter_id)
         assert (own.run_id, own.message) == (run_id, None)
-        archive(yard, run_id=run_id, body="its own")
         archive(yard, run_id=run_id, body="forged again")
+        archive(yard, run_id=run_id, body="its own", is_wakeup=True)
+        archive(yard, run_id=run_id, body="forged late")
         assert letter(yard, own.id).message["body"] == "its own"
-        assert len(letters(yard)) == 3
+        assert len(letters(yard)) == 4
 
     @pytest.mark.parametrize(
         ("forged", "status"),
