@@ -63,7 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.only) - set(ROWS)):
-        parser.error(f"unknown rows: {', '.join(unknown)}")
+        parser.error(f"unknown rows: {', '.join(unknown)}; there are: {', '.join(ROWS)}")
     options.write = options.write and options.scale == 1.0
     return options
 

@@ -49,10 +49,14 @@ def test_an_immediate_restart_of_postgres_costs_time_only(stack: Stack, postgres
 
 
 def test_a_lint_job_survives_the_absence_of_its_database(stack: Stack, mysql: Mysql) -> None:
+    stack.workers[0].freeze()  # Else the job has ended before its database is away.
     answer = stack.post("/api/v1/jobs", sql_content="SELECT a FROM b\n")
     assert answer.status_code == 202, answer.text
     mysql.stop()
+    stack.workers[0].thaw()
     try:
+        retried = "SELECT 1 FROM task_run_events WHERE to_status = 'RETRYING'"
+        wait_until(lambda: bool(stack.sql(retried)), "an attempt has met the absence")
         # The rest of the product does not notice.
         run_id = stack.submit("faults.note_effect")
         assert stack.await_status(run_id, "SUCCEEDED", "FAILED") == "SUCCEEDED"
