@@ -17,21 +17,28 @@ SEED = 11
 TASK = "faults.note_effect"
 
 
-@pytest.mark.parametrize("how", ["frozen", "stopped"])
+@pytest.mark.parametrize("how", ["frozen", "stopped", "in alarm"])
 def test_every_request_is_accepted_while_the_broker_is_away(
     stack: Stack, broker: Rabbit, how: str
 ) -> None:
-    if how == "frozen":
-        broker.freeze()
-    else:
-        broker.stop()
+    match how:
+        case "frozen":
+            broker.freeze()
+        case "stopped":
+            broker.stop()
+        case _:
+            # Publishers are held back, as when its memory is full.
+            broker.control("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         answers = Load(stack, TASK, count=100, rate=25, seed=SEED).start().join()
     finally:
-        if how == "frozen":
-            broker.thaw()
-        else:
-            broker.start()
+        match how:
+            case "frozen":
+                broker.thaw()
+            case "stopped":
+                broker.start()
+            case _:
+                broker.control("set_vm_memory_high_watermark", "0.4")
     assert answers.others == {}
     stack.await_all_ended()
     assert judge(stack, answers.accepted).faults == {}
