@@ -72,7 +72,7 @@ def _m4(choices: random.Random) -> BadMessage:
 
 
 def _m5(choices: random.Random) -> BadMessage:
-    task = choices.choice(["no.such_task", "celery.backend_cleanup", "../x", "", "os.system"])
+    task = choices.choice(["no.such_task", "faults.note", "../x", "", "os.system"])
     return BadMessage("M5 unknown task", messages.BODY, headers_of(str(uuid.uuid4()), task))
 
 
@@ -138,7 +138,7 @@ def run_malformed(stack: Stack, *, count: int, seed: int) -> MalformedReport:
     def kept() -> int:
         return int(stack.sql("SELECT count(*) FROM dead_letters")[0][0]) - int(before)
 
-    wait_until(lambda: kept() >= count, f"{count} dead letters, {kept()} so far in {stack.folder}")
+    wait_until(lambda: kept() >= count, lambda: f"{count} letters: {kept()} in {stack.folder}")
     alive = {worker.pid for worker in stack.workers if worker.is_running}
     living = {pid for worker in stack.workers for pid in worker.children}
     after = stack.submit(TASK)

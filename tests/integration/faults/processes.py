@@ -94,12 +94,15 @@ def end_marked(token: str) -> None:
         time.sleep(0.05)
 
 
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    is_so: Callable[[], bool], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS
+) -> None:
     """Return when it is so; fail with `what` when it takes too long."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
+            told = what if isinstance(what, str) else what()
+            raise TimeoutError(f"not within {seconds:g} s: {told}")
         time.sleep(0.02)
 
 

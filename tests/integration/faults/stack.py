@@ -301,7 +301,7 @@ class Stack:
     def await_status(self, run_id: str, *statuses: str, seconds: float = 60) -> str:
         wait_until(
             lambda: self.status(run_id) in statuses,
-            f"run {run_id} is {' or '.join(statuses)}: {self.events(run_id)} in {self.folder}",
+            lambda: f"{run_id} is {' or '.join(statuses)}: {self.events(run_id)} {self.folder}",
             seconds,
         )
         return self.status(run_id)
