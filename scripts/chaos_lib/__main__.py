@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open_yard(options.seed, options.scale) as yard:
             for row in _run(name, yard):
                 met &= row.met
-                _keep(row, options)
+                _keep(name, row, options)
     print("chaos: every bar was met" if met else "chaos: NOT every bar was met")
     return 0 if met else 1
 
@@ -36,15 +36,15 @@ def _run(name: str, yard: Yard) -> Iterator[Row]:
         yield from ROWS[name](yard)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other rows can still run
         traceback.print_exc()
-        yield Row(f"`{name}`", "", f"broke off: {type(error).__name__}: {error}"[:300], met=False)
+        yield Row("", "", f"broke off: {type(error).__name__}: {error}"[:300], met=False)
     print(f"chaos: {name} took {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _keep(row: Row, options: argparse.Namespace) -> None:
+def _keep(key: str, row: Row, options: argparse.Namespace) -> None:
     print(f"  {'met' if row.met else 'NOT MET'}: {row.name}: {row.measured}", flush=True)
     if options.write:
         date = datetime.now(UTC).strftime("%Y-%m-%d")
-        report.write([row], seed=options.seed, date=date)
+        report.write(key, row, seed=options.seed, date=date)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

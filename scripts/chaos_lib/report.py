@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,12 +9,12 @@ from typing import Final
 GUIDE: Final = Path(__file__).parents[2] / "docs" / "guides" / "guarantees.md"
 _BEGIN: Final = "<!-- chaos: written by `make chaos` -->"
 _END: Final = "<!-- chaos: end -->"
-_HEAD: Final = ("| run | bar | measured | met | how |", "|---|---|---|---|---|")
+_HEAD: Final = ("| row | run | bar | measured | met | how |", "|---|---|---|---|---|---|")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `name` is the text of its first column."""
+    """One line of the table; `name` says what was run."""
 
     name: str
     bar: str
@@ -23,17 +22,20 @@ class Row:
     met: bool
 
 
-def write(rows: Sequence[Row], *, seed: int, date: str, guide: Path = GUIDE) -> str:
-    """Put the rows into the guide's table and return the table; other lines stay as they are."""
+def write(key: str, row: Row, *, seed: int, date: str, guide: Path = GUIDE) -> str:
+    """Put a row into the guide's table and return the table; the other rows stay as they are.
+
+    `key` is what the row is asked for by (`scripts/chaos --only`).
+    """
     text = guide.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     old, _, after = rest.partition(_END)
     how = f"seed {seed}, {date}, {machine()}"
     lines = {line.split(" | ")[0]: line for line in old.splitlines() if line.startswith("| ")}
     lines.pop(_HEAD[0].split(" | ")[0], None)
-    for row in rows:
-        met = "yes" if row.met else "**no**"
-        lines[f"| {row.name}"] = f"| {row.name} | {row.bar} | {row.measured} | {met} | {how} |"
+    met = "yes" if row.met else "**no**"
+    first = f"| `{key}`"
+    lines[first] = f"{first} | {row.name} | {row.bar} | {row.measured} | {met} | {how} |"
     table = "\n".join([*_HEAD, *lines.values()])
     guide.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{_END}{after}", encoding="utf-8")
     return table

@@ -19,24 +19,27 @@ def guide(tmp_path: Path) -> Path:
     return path
 
 
-def put(guide: Path, *rows: Row, seed: int = 1) -> list[str]:
+def put(guide: Path, key: str, measured: str, *, met: bool = True, seed: int = 1) -> list[str]:
     """The lines of the table below its head."""
-    table = write(rows, seed=seed, date="2026-01-02", guide=guide)
+    row = Row(f"what {key} does", "0 lost", measured, met=met)
+    table = write(key, row, seed=seed, date="2026-01-02", guide=guide)
     return table.splitlines()[2:]
 
 
 def test_rows_are_put_between_the_marks_and_nothing_else_changes(guide: Path) -> None:
-    lines = put(guide, Row("kills", "0 lost", "0 lost of 10", met=True))
-    assert lines[0].startswith("| kills | 0 lost | 0 lost of 10 | yes | seed 1, 2026-01-02, ")
+    (line,) = put(guide, "kills", "0 of 10")
+    told = "| `kills` | what kills does | 0 lost | 0 of 10 | yes | seed 1, 2026-01-02, "
+    assert line.startswith(told)
     text = guide.read_text()
     assert text.startswith("Before.\n\n<!-- chaos: written")
     assert text.endswith("<!-- chaos: end -->\n\nAfter.\n")
 
 
 def test_a_row_that_ran_again_takes_the_place_of_its_old_line(guide: Path) -> None:
-    put(guide, Row("kills", "0", "0", met=True), Row("cancels", "0", "0", met=True))
-    lines = put(guide, Row("kills", "0", "3 lost", met=False), seed=2)
-    assert [line.split(" | ")[0] for line in lines] == ["| kills", "| cancels"]
+    put(guide, "kills", "0 lost")
+    put(guide, "cancels", "0 lost")
+    lines = put(guide, "kills", "3 lost", met=False, seed=2)
+    assert [line.split(" | ")[0] for line in lines] == ["| `kills`", "| `cancels`"]
     assert "| 3 lost | **no** | seed 2" in lines[0]
     assert "seed 1" in lines[1]
 
