@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.api.application import create_app
 from app.api.services import ApiServices
-from app.auth.identity import Identity, open_identity, open_tokens
+from app.auth.identity import Identity, first_admin_name, open_identity, open_tokens
 from app.celery_worker.embedded import EmbeddedWorker
 from app.celery_worker.publisher import open_transport
 from app.common.logging import configure_logging
@@ -56,10 +56,9 @@ async def first_admin(settings: Settings) -> tuple[str | None, str]:
     """
     databases = Databases(settings.databases)
     identity = open_identity(settings, databases, open_tokens(settings))
-    configured = settings.auth.bootstrap_admin
-    name = configured.get_secret_value().partition(":")[0] if configured else "admin"
     try:
         password = await identity.bootstrap_admin()
+        name = first_admin_name(settings)
         return password, await identity.issue_for(name, expires_in=ADMIN_TOKEN_SECONDS)
     finally:
         identity.close()

@@ -222,6 +222,12 @@ class Identity(Accounts):
         )
 
 
+def first_admin_name(settings: Settings) -> str:
+    """Return the name under which the first administrator is made."""
+    configured = settings.auth.bootstrap_admin
+    return configured.get_secret_value().partition(":")[0] if configured else DEFAULT_ADMIN
+
+
 def open_tokens(settings: Settings) -> TokenService:
     """Return the token service that the settings describe; raises SigningKeyError."""
     key = open_signing_key(settings.auth.jwt, settings.data_dir, may_generate=settings.is_embedded)

@@ -90,11 +90,15 @@ def worker(
 
     Example: taskyard worker --queues default,lint --concurrency 4
     """
-    from app.celery_worker.processes import run_worker
+    from app.celery_worker import metrics
     from app.config import load_settings
 
+    settings = load_settings()
+    metrics.prepare(settings.celery.metrics_port)
+    from app.celery_worker.processes import run_worker
+
     names = [name.strip() for name in (queues or "").split(",") if name.strip()]
-    run_worker(load_settings(), queues=names, concurrency=concurrency)
+    run_worker(settings, queues=names, concurrency=concurrency)
 
 
 def beat() -> None:

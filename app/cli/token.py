@@ -54,16 +54,10 @@ def print_token(
     """Print an access token, and nothing else."""
 
     async def issue(identity: "Identity", settings: "Settings") -> str:
-        name = username if username is not None else _first_admin(settings)
+        from app.auth.identity import first_admin_name
+
+        name = username if username is not None else first_admin_name(settings)
         return await identity.issue_for(name, scope or (), expires_in)
 
     with suggesting({"NOT_FOUND": f"taskyard users create {username or 'admin'} --role admin"}):
         print(with_identity(issue))
-
-
-def _first_admin(settings: "Settings") -> str:
-    """Return the name under which the first administrator was made, as the settings say."""
-    from app.auth.identity import DEFAULT_ADMIN
-
-    configured = settings.auth.bootstrap_admin
-    return configured.get_secret_value().partition(":")[0] if configured else DEFAULT_ADMIN

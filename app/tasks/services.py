@@ -16,6 +16,7 @@ from app.storage import Storage, open_storage
 from app.tasks.catalogue import Catalogue, entry_of
 from app.tasks.dead_letters import DeadLetters
 from app.tasks.outbox import Outbox
+from app.tasks.queue_levels import QueueLevels
 from app.tasks.registry import Registry, build_registry
 from app.tasks.replaying import ReplayMaker
 from app.tasks.requests import NewRun, RunRequest
@@ -42,6 +43,7 @@ class Services:
     submission: Submission
     runs: Runs
     dead_letters: DeadLetters
+    queue_levels: QueueLevels
 
     @property
     def derived(self) -> Catalogue:
@@ -64,6 +66,7 @@ class Services:
         await self.outbox.close()
         await self.transport.close()
         await self.cache.close()
+        await self.storage.close()
         await self.databases.dispose()
 
 
@@ -126,4 +129,5 @@ def open_services(
         submission=Submission(databases, catalogue, maker, outbox, settings),
         runs=Runs(databases),
         dead_letters=DeadLetters(databases, ReplayMaker(catalogue, maker), outbox, settings),
+        queue_levels=QueueLevels(databases, transport, registry.queues()),
     )
