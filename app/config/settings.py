@@ -5,9 +5,9 @@ embedded form: SQLite, the in-process broker, the memory cache and a local folde
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 DATA_DIR = Path(".taskyard")
@@ -87,6 +87,14 @@ class CelerySettings(_Section):
     # Where a worker serves its metrics; none without a port. Children share them through files.
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _beats_before_it_ends(self) -> Self:
+        # One beat may come late or fail without costing the run.
+        if self.heartbeat_seconds > self.lease_seconds / 2:
+            message = "heartbeat_seconds must be at most half of lease_seconds"
+            raise ValueError(message)
+        return self
 
     @field_validator("broker_url")
     @classmethod

@@ -189,3 +189,9 @@ def test_what_settings_accept_the_databases_accept() -> None:
 
     for start in _KNOWN_DATABASES:
         assert parse_bind_url("reports", f"{start}/h/d").bind == "reports"
+
+
+def test_a_lease_outlives_a_beat_that_comes_late() -> None:
+    environ = {"TASKYARD_CELERY__HEARTBEAT_SECONDS": "11", "TASKYARD_CELERY__LEASE_SECONDS": "20"}
+    with pytest.raises(ConfigurationError, match="at most half of lease_seconds"):
+        load_settings(environ=environ)
