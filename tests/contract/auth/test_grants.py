@@ -309,6 +309,16 @@ async def test_j38_a_new_password_ends_tokens_and_logins(identity: Identity, doo
     assert await identity.password_grant("ada", "another password", None, ADDRESS) is not None
 
 
+async def test_j38_a_new_password_ends_tokens_without_a_login(
+    identity: Identity, door: Door
+) -> None:
+    user = await identity.create_user("ada", PASSWORD)
+    token = await identity.issue_for("ada")
+    await identity.update_user(user.id, password="another password")
+    await fails(door.who(token), InvalidToken)
+    assert (await door.who(await identity.issue_for("ada"))).id == user.id
+
+
 async def test_j38_a_deleted_user_or_client_is_refused(identity: Identity, door: Door) -> None:
     user = await identity.create_user("ada", PASSWORD)
     pair = await sign_in(identity)

@@ -1,7 +1,9 @@
 """Column types and the database's clock mean the same on every dialect."""
 
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -179,6 +181,14 @@ async def test_hand_written_sql_has_the_same_clock(databases: Databases) -> None
         assert (await connection.execute(query)).scalar_one() == 1
         moment = (await connection.execute(select(THINGS.c.at))).scalar_one()
     assert timedelta(seconds=10) < moment - row.made_at < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("sql", [now_sql("sqlite"), now_plus_sql("sqlite", "1.5")])
+def test_sqlites_clock_has_the_width_of_stored_moments(sql: str) -> None:
+    # Texts of one width compare as times do.
+    with closing(sqlite3.connect(":memory:")) as connection:
+        (moment,) = connection.execute(f"SELECT {sql}").fetchone()
+    assert len(moment) == len("2026-01-01 00:00:00.000000")
 
 
 async def test_moments_sort_as_time_does(databases: Databases) -> None:
