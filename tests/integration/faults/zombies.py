@@ -42,12 +42,15 @@ def run_zombies(stack: Stack, *, cycles: int, at_once: int, seed: int) -> Zombie
     assert at_once < len(stack.workers)
     started = time.monotonic()
     lease = stack.product_settings.celery.lease_seconds
+    takes = lease / 4
+    # As much as the workers can do that stay awake, so that nothing is left to wait for at the end.
+    awake = sum(len(worker.children) for worker in stack.workers[at_once:])
     load = Load(
         stack,
         "faults.note_effect",
         count=1_000_000,
-        rate=2.0 * len(stack.workers),
-        params={"seconds": lease / 4},
+        rate=1.1 * awake / takes,
+        params={"seconds": takes},
         seed=seed,
     ).start()
     count = _Count(left=cycles)
@@ -71,17 +74,27 @@ def _haunt(
     stack: Stack, worker: Program, count: _Count, lease: float, choices: random.Random
 ) -> None:
     while count.take():
-        wait_until(lambda: bool(_runs_of(stack, worker)), f"{worker.name} holds a run")
-        time.sleep(choices.uniform(0.0, lease / 4))
-        worker.freeze()
-        held = _runs_of(stack, worker)
+        held = _freeze_in_a_run(stack, worker, choices, lease / 4)
         time.sleep(lease + choices.uniform(0.0, 1.0))
-        if held:
-            # Thawed at the best moment for harm: when somebody else has the run.
-            wait_until(functools.partial(_are_taken, stack, worker, held), "its runs are taken")
+        # Thawed at the best moment for harm: when somebody else has the run.
+        wait_until(functools.partial(_are_taken, stack, worker, held), "its runs are taken")
+        with count.lock:
             count.taken += 1
         worker.thaw()
         time.sleep(choices.uniform(0.2, 1.0))
+
+
+def _freeze_in_a_run(
+    stack: Stack, worker: Program, choices: random.Random, takes: float
+) -> set[str]:
+    """Freeze the worker in the middle of a run; return what it holds."""
+    while True:
+        wait_until(lambda: bool(_runs_of(stack, worker)), f"{worker.name} holds a run", 240)
+        time.sleep(choices.uniform(0.0, takes / 2))
+        worker.freeze()
+        if held := _runs_of(stack, worker):
+            return held
+        worker.thaw()  # It had just ended.
 
 
 def _are_taken(stack: Stack, worker: Program, held: set[str]) -> bool:
