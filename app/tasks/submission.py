@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import Float, insert, literal, null, select
+from sqlalchemy import Float, insert, literal, null, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
@@ -22,9 +22,11 @@ from app.common.strict_json import dump_bytes
 from app.common.tracing import TraceContext
 from app.config.settings import APPLICATION_BIND, Settings
 from app.db import Databases
+from app.db.errors import DatabaseBusy
 from app.db.types import db_now, db_now_plus
 from app.tasks.catalogue import Catalogue, CatalogueEntry
 from app.tasks.errors import (
+    IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     InvalidOptions,
@@ -157,6 +159,10 @@ class RunMaker:
             raise InvalidOptions("A run has too many labels.", errors=[error])
 
 
+# For the rest of the transaction: its other locks are on rows that nobody else knows yet.
+_SHORT_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '3s'")
+
+
 class Submission:
     """Accepts runs: one commit with the idempotency record and the first event, then the outbox."""
 
@@ -227,7 +233,8 @@ class Submission:
         """Insert the key's record; return the earlier run when there is one.
 
         The unique key decides between parallel requests: the second waits for the
-        first one's commit and then sees its record.
+        first one's commit and then sees its record. IdempotencyKeyInFlight when that
+        commit takes longer than a client should wait.
         """
         values = {
             "caller": use.caller,
@@ -246,9 +253,17 @@ class Submission:
             set_={name: claim.excluded[name] for name in ("fingerprint", "run_id", "expires_at")},
             where=_RECORD.expires_at <= db_now(),
         )
-        if (await connection.execute(claim.returning(_RECORD.run_id))).one_or_none() is not None:
-            return None
-        return await _earlier(connection, use)
+        if dialect is postgresql:
+            await connection.execute(_SHORT_LOCK_TIMEOUT)
+        try:
+            taken = (await connection.execute(claim.returning(_RECORD.run_id))).one_or_none()
+        except DatabaseBusy as error:
+            raise IdempotencyKeyInFlight(
+                "The first request with this idempotency key is still under way.",
+                hint="Send the same request again in a second.",
+                headers={"Retry-After": "1"},
+            ) from error
+        return None if taken is not None else await _earlier(connection, use)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app import register_task
 from app.common.errors import Forbidden
 from app.common.ids import new_id
 from app.common.tracing import new_trace
 from app.tasks.errors import (
+    IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     InvalidOptions,
@@ -448,3 +450,19 @@ def test_the_key_of_a_filter_finds_nothing_of_others(install: Install) -> None:
     with_key(yard, caller=Somebody(tenant="t1"))
     page = yard.run(yard.services.runs.list(RunFilters(), 10, None, Somebody(tenant="t2")))
     assert page.items == []
+
+
+def test_a_key_whose_first_request_hangs_is_in_flight(install: Install) -> None:
+    yard = install(echo)
+    if yard.is_sqlite:
+        pytest.skip("SQLite has one writer: the second request waits for the whole database")
+    record = (
+        "INSERT INTO idempotency_keys (caller, endpoint, key, fingerprint, run_id, expires_at) "
+        "VALUES ('/somebody', 'tasks/run', 'k-1', 'x', gen_random_uuid(), now())"
+    )
+    with yard.services.databases.get_sync_engine("postgres_main").connect() as first:
+        first.execute(text(record))
+        with pytest.raises(IdempotencyKeyInFlight):
+            with_key(yard, key="k-1")
+        first.rollback()
+    assert not with_key(yard, key="k-1").replayed
