@@ -207,13 +207,22 @@ RETRY = _moving(
     ),
 )
 
+# The worker's main process speaks for an attempt whose own process can no more. The fence rises, so
+# that a process that is not quite dead yet writes nothing.
+_OWNED = and_(
+    _THIS_RUN,
+    RUN.status == Status.RUNNING,
+    RUN.lease_owner == bindparam("owner", type_=String),
+)
+
 # A worker that stops gives the run back; the attempt is not charged.
 RELEASE = _moving(
     "release",
     update(TaskRun)
-    .where(_THIS_ATTEMPT)
+    .where(_OWNED)
     .values(
         attempt=RUN.attempt - 1,
+        fence=RUN.fence + 1,
         scheduled_for=db_now(),
         published_at=null(),
         updated_at=db_now(),
@@ -241,39 +250,51 @@ EXPIRE = _moving(
     .values(status=Status.EXPIRED, **_ENDED),
 )
 
+
+def _recovering(name: str, guard: ColumnElement[bool]) -> Transition:
+    return _moving(
+        name,
+        update(TaskRun)
+        .where(guard, RUN.attempt < RUN.max_attempts, _IS_WANTED)
+        .values(
+            status=Status.RETRYING,
+            fence=RUN.fence + 1,
+            error=bindparam("error", type_=JsonType()),
+            scheduled_for=db_now_plus(_float("delay_seconds")),
+            published_at=null(),
+            updated_at=db_now(),
+            **_NO_LEASE,
+        ),
+    )
+
+
+def _giving_up(name: str, guard: ColumnElement[bool]) -> Transition:
+    return _moving(
+        name,
+        update(TaskRun)
+        .where(guard)
+        .values(
+            status=case(
+                (_IS_WANTED, literal(Status.FAILED, String)),
+                else_=literal(Status.CANCELLED, String),
+            ),
+            fence=RUN.fence + 1,
+            error=bindparam("error", type_=JsonType()),
+            # A cancelled run leaves no dead letter.
+            dead_letter_id=case((_IS_WANTED, bindparam("dead_letter_id", type_=IdType))),
+            **_ENDED,
+        ),
+    )
+
+
 # The sweeper takes a silent worker's run away; the fence rises first, so the worker can write no
 # more.
 _SILENT = and_(_THIS_RUN, RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now())
-RECOVER = _moving(
-    "recover",
-    update(TaskRun)
-    .where(_SILENT, RUN.attempt < RUN.max_attempts, RUN.cancel_requested_at.is_(None))
-    .values(
-        status=Status.RETRYING,
-        fence=RUN.fence + 1,
-        error=bindparam("error", type_=JsonType()),
-        scheduled_for=db_now_plus(_float("delay_seconds")),
-        published_at=null(),
-        updated_at=db_now(),
-        **_NO_LEASE,
-    ),
-)
-GIVE_UP = _moving(
-    "give_up",
-    update(TaskRun)
-    .where(_SILENT)
-    .values(
-        status=case(
-            (_IS_WANTED, literal(Status.FAILED, String)),
-            else_=literal(Status.CANCELLED, String),
-        ),
-        fence=RUN.fence + 1,
-        error=bindparam("error", type_=JsonType()),
-        # A cancelled run leaves no dead letter.
-        dead_letter_id=case((_IS_WANTED, bindparam("dead_letter_id", type_=IdType))),
-        **_ENDED,
-    ),
-)
+RECOVER = _recovering("recover", _SILENT)
+GIVE_UP = _giving_up("give_up", _SILENT)
+# The same by the worker itself, which saw the attempt's process die and need not wait.
+RECOVER_OWNED = _recovering("recover_owned", _OWNED)
+GIVE_UP_OWNED = _giving_up("give_up_owned", _OWNED)
 # The broker gave the message up before any attempt could end the run.
 GIVE_UP_WAITING = _moving(
     "give_up_waiting",

@@ -364,7 +364,8 @@ def test_a_released_run_is_charged_no_attempt(
         claim = start(yard, run_id)
     if cancelled:
         yard.run(cancel_inside(yard, run_id))
-    yard.run(apply(yard.services.databases, RELEASE, {"run_id": run_id, "held_fence": claim.fence}))
+    values = {"run_id": run_id, "owner": claim.lease_owner}
+    yard.run(apply(yard.services.databases, RELEASE, values))
     row = yard.row(run_id)
     wanted = "CANCELLED" if cancelled else ("PENDING" if attempts == 1 else "RETRYING")
     assert (row.status, row.attempt, row.lease_owner) == (wanted, attempts - 1, None)

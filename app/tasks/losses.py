@@ -1,0 +1,71 @@
+"""Attempts whose process can no longer speak: recorded by the worker's main process, which saw it.
+
+The calls block and are guarded by the lease's owner, so a wrong or a late one changes nothing.
+When the database is away the lease runs out, and the sweeper does the same later.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection, Row
+
+from app.common.metrics import TASK_RETRIES, TASKS
+from app.config.settings import APPLICATION_BIND
+from app.db import Databases
+from app.tasks.dead_letter_archive import fail_for_good
+from app.tasks.models import TaskRun
+from app.tasks.outcomes import error_document, retry_delay
+from app.tasks.statuses import Status
+from app.tasks.transitions import GIVE_UP_OWNED, RECOVER_OWNED, RELEASE, write
+
+_RUN: Final = TaskRun.__table__.c
+
+
+class WorkerLost(Exception):
+    """The process of an attempt died in the middle of it."""
+
+
+def record_loss(databases: Databases, run_id: str, owner: str, error: Exception) -> bool:
+    """End the attempt that holds the lease as `owner`: tried again after its backoff, failed for
+    good when no attempt is left, cancelled when that was asked for.
+
+    Returns False when there is no such attempt: it has recorded an outcome, or lost its lease.
+    """
+    with databases.sync_begin(APPLICATION_BIND) as connection:
+        row = connection.execute(
+            select(TaskRun.__table__).where(
+                _RUN.id == run_id, _RUN.status == Status.RUNNING, _RUN.lease_owner == owner
+            )
+        ).one_or_none()
+        return row is not None and _end(connection, row, owner, error)
+
+
+def give_back(databases: Databases, run_id: str, owner: str) -> bool:
+    """Let go of the attempt that holds the lease as `owner`, without charging it.
+
+    Returns False when there is no such attempt.
+    """
+    values = {"run_id": run_id, "owner": owner, "actor": "worker", "worker": owner}
+    with databases.sync_begin(APPLICATION_BIND) as connection:
+        return write(connection, RELEASE, values) is not None
+
+
+def _end(connection: Connection, row: Row[Any], owner: str, error: Exception) -> bool:
+    told = error_document(error, retryable=True)
+    detail: dict[str, Any] = {"error": told["type"]}
+    values = {
+        "run_id": row.id,
+        "owner": owner,
+        "actor": "worker",
+        "worker": owner,
+        "error": told,
+        "detail": detail,
+    }
+    delay = retry_delay(row, error)
+    later = {"delay_seconds": delay, "detail": {**detail, "delay_seconds": round(delay, 3)}}
+    moved = write(connection, RECOVER_OWNED, {**values, **later})
+    if moved is None:
+        return fail_for_good(connection, GIVE_UP_OWNED, row, values, None)
+    TASKS.labels(row.function, row.queue, moved.status).inc()
+    TASK_RETRIES.labels(row.function, row.queue).inc()
+    return True
