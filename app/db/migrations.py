@@ -30,6 +30,7 @@ from app.db.migration_units import MigrationError, Unit, migrations_dir, select,
 from app.db.options import with_statement_timeout
 
 __all__ = [
+    "DatabaseAhead",
     "Drift",
     "MigrationError",
     "Status",
@@ -42,6 +43,13 @@ __all__ = [
     "units",
     "upgrade",
 ]
+
+
+class DatabaseAhead(MigrationError):
+    """Newer code has migrated the database; this code does not know its revision."""
+
+    code = "DATABASE_AHEAD"
+    title = "Database is newer than the program"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +145,15 @@ def status(
 
 
 def is_current(databases: Databases, plugins: Sequence[LoadedPlugin]) -> bool:
-    """Return whether no unit has a pending revision."""
-    return not any(one.pending for one in status(databases, plugins))
+    """Return whether no unit has a pending revision.
+
+    A database that newer code has migrated has none: in a rolling upgrade the old
+    processes serve on until they are replaced.
+    """
+    return not any(
+        _is_behind(unit, _current(unit, connection))
+        for unit, connection in _each(databases, units(plugins))
+    )
 
 
 def check(
@@ -285,12 +300,18 @@ def _current(unit: Unit, connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
+def _is_behind(unit: Unit, current: str | None) -> bool:
+    try:
+        return bool(_pending(unit, _script(unit), current))
+    except DatabaseAhead:
+        return False
+
+
 def _pending(unit: Unit, script: ScriptDirectory, current: str | None) -> tuple[str, ...]:
     try:
         revisions = list(script.iterate_revisions("heads", current or "base"))
     except (CommandError, RevisionError) as error:
-        # The database is ahead: newer code has migrated it.
-        raise MigrationError(
+        raise DatabaseAhead(
             f"The database of {unit.name} stands at '{current}', which is not known here.",
             hint="Run the newer version of the program, or of the plugin.",
         ) from error

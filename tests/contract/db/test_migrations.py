@@ -265,6 +265,15 @@ def test_the_order_of_plugins_changes_nothing() -> None:
         assert table.info["owner"] == "notes"
 
 
+def test_old_code_serves_on_beside_a_newer_database(both: Databases) -> None:
+    upgrade(both, [])
+    with both.sync_begin(APPLICATION_BIND) as connection:
+        connection.execute(sa.text("UPDATE alembic_version_core SET version_num = '9999_newer'"))
+    assert is_current(both, [])
+    # Another unit that is behind is still seen.
+    assert not is_current(both, [NOTES])
+
+
 def test_an_unknown_owner_or_bind_lists_what_there_is(both: Databases) -> None:
     with pytest.raises(MigrationError) as caught:
         status(both, [NOTES], owner="nobody")
