@@ -15,7 +15,6 @@ from app.db import Databases
 from app.tasks.dead_letter_archive import fail_for_good
 from app.tasks.models import TaskRun
 from app.tasks.outcomes import error_document, retry_delay
-from app.tasks.statuses import Status
 from app.tasks.transitions import GIVE_UP_OWNED, RECOVER_OWNED, RELEASE, write
 
 _RUN: Final = TaskRun.__table__.c
@@ -32,11 +31,8 @@ def record_loss(databases: Databases, run_id: str, owner: str, error: Exception)
     Returns False when there is no such attempt: it has recorded an outcome, or lost its lease.
     """
     with databases.sync_begin(APPLICATION_BIND) as connection:
-        row = connection.execute(
-            select(TaskRun.__table__).where(
-                _RUN.id == run_id, _RUN.status == Status.RUNNING, _RUN.lease_owner == owner
-            )
-        ).one_or_none()
+        found = select(TaskRun.__table__).where(_RUN.id == run_id)
+        row = connection.execute(found).one_or_none()
         return row is not None and _end(connection, row, owner, error)
 
 
