@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -31,6 +31,9 @@ from app.tasks.submission import first_event, insert_statement
 from app.tasks.transitions import CANCEL_RUNNING, FAIL, RETRY, SUCCEED, Transition, apply, write
 
 MAX_MESSAGE = 4000
+# A worker that stands still between its outcome and its commit must not keep the row locked: the
+# database ends such a session, and the sweeper can take the run back.
+_COMMIT_SOON = text("SET LOCAL idle_in_transaction_session_timeout = '10s'")
 Sessions = Mapping[str, AsyncSession | Session]
 
 
@@ -244,6 +247,8 @@ def _values(claim: Row[Any], outcome: Outcome, worker: str) -> dict[str, Any]:
 def _write_outcome(
     connection: Connection, outcome: Outcome, values: dict[str, Any]
 ) -> Row[Any] | None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_COMMIT_SOON)
     row = write(connection, outcome.transition, values)
     if row is None:
         return None

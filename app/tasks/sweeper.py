@@ -136,9 +136,10 @@ class Sweeper:
 
     async def _take_back_lost(self) -> None:
         recovered = []
-        for row in await self._due(
-            select(TaskRun.__table__).where(_IS_RUNNING, _RUN.lease_expires_at < db_now())
-        ):
+        # A worker that stands still in the middle of its commit holds its row; the others' runs
+        # must not wait for it.
+        lost = select(TaskRun.__table__).where(_IS_RUNNING, _RUN.lease_expires_at < db_now())
+        for row in await self._due(lost.with_for_update(key_share=True, skip_locked=True)):
             values = {
                 "run_id": row.id,
                 "actor": "sweeper",
