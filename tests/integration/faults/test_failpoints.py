@@ -4,6 +4,7 @@ import pytest
 
 from app.common.failpoints import NAMES, VARIABLE
 from tests.integration.faults.load import Load
+from tests.integration.faults.processes import wait_until
 from tests.integration.faults.stack import Stack
 from tests.integration.faults.supervisor import Supervisor
 from tests.integration.faults.verdict import judge
@@ -11,6 +12,7 @@ from tests.integration.faults.verdict import judge
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SEED = 13
 RUNS = 12
+TASK = "faults.note_effect"
 
 # Which process passes the point, and the task that leads it there.
 PLACES = {
@@ -26,6 +28,35 @@ PLACES = {
     "storage.before_rename": ("worker", "faults.store_large"),
     "storage.after_rename": ("worker", "faults.store_large"),
 }
+
+
+def test_a_worker_that_freezes_in_its_commit_holds_nobody_up(stack: Stack) -> None:
+    victim, other = stack.workers
+    for worker in stack.workers:
+        worker.end()
+    # It stands still with its outcome written and not committed: its row is locked.
+    victim.start(**{VARIABLE: "outcome.between_binds=sleep(60)"})
+    wait_until(lambda: stack.consumers() == 1, "the victim consumes alone")
+    frozen = stack.submit(TASK)
+    free = "SELECT 1 FROM task_runs WHERE id = %s FOR UPDATE SKIP LOCKED"
+    wait_until(lambda: stack.sql(free, frozen) == [], "its row is locked")
+    victim.freeze()
+    try:
+        other.start()
+        wait_until(lambda: stack.consumers() == 2, "the other consumes")
+        lost = stack.submit(TASK, {"seconds": 2})
+        wait_until(lambda: lost in {run for run, *_ in stack.starts()}, "the other run starts")
+        other.end()
+        other.start()
+        stack.await_status(lost, "SUCCEEDED")
+        stack.await_status(frozen, "SUCCEEDED")
+    finally:
+        victim.end()
+        victim.start()
+    verdict = judge(stack, [frozen, lost])
+    assert verdict.faults == {}, (verdict, stack.folder)
+    assert verdict.retried == 2
+    stack.await_workers()
 
 
 def test_every_failpoint_has_its_place_here() -> None:
