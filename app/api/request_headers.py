@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.tasks.errors import InvalidIdempotencyKey
-from app.tasks.submission import check_idempotency_key
+from app.tasks.idempotency import check_idempotency_key
 
 MAX_WAIT_SECONDS = 30
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(;.*)?", re.IGNORECASE)

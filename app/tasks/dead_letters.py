@@ -31,6 +31,8 @@ from app.tasks.errors import (
     InvalidParams,
     ParamsTooLarge,
 )
+from app.tasks.idempotency import check_idempotency_key
+from app.tasks.insertion import insert_run
 from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.outbox import Outbox
 from app.tasks.replay_batches import (
@@ -47,7 +49,7 @@ from app.tasks.replay_batches import (
 from app.tasks.replaying import ReplayMaker, refuse_replay
 from app.tasks.requests import Caller, NewRun
 from app.tasks.statuses import Status
-from app.tasks.submission import Submitted, check_idempotency_key, insert_run
+from app.tasks.submission import Submitted
 
 DISCARDED = "dead_letter.discarded"
 _LETTER = DeadLetter.__table__.c

@@ -23,11 +23,11 @@ from app.common.strict_json import keepable
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.errors import RunCancelled, StaleAttempt
+from app.tasks.insertion import first_event, insert_statement
 from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
 from app.tasks.requests import NewRun
 from app.tasks.results import EncodedResult
 from app.tasks.retry import Backoff, Fatal, Retry
-from app.tasks.submission import first_event, insert_statement
 from app.tasks.transitions import CANCEL_RUNNING, FAIL, RETRY, SUCCEED, Transition, apply, write
 
 MAX_MESSAGE = 4000

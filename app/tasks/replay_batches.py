@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.types import IdType, db_now
 from app.tasks.audit import Change, write_audit
 from app.tasks.catalogue import CatalogueEntry
+from app.tasks.insertion import first_event
 from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent
 from app.tasks.requests import Caller, NewRun
-from app.tasks.submission import first_event
 from app.tasks.transport import Wakeup
 
 OBJECT = "dead_letter"

@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
-from app.common.errors import Forbidden
 from app.tasks.catalogue import Catalogue, CatalogueEntry
 from app.tasks.errors import (
     DeadLetterDiscarded,
@@ -14,8 +13,9 @@ from app.tasks.errors import (
     DeadLetterTaskNotRegistered,
     TaskNotRegistered,
 )
+from app.tasks.making import RunMaker
 from app.tasks.requests import Caller, NewRun, RunOptions, RunRequest
-from app.tasks.submission import RunMaker
+from app.tasks.submission import check_scope
 
 
 class ReplayMaker:
@@ -37,9 +37,7 @@ class ReplayMaker:
                 f"The task '{task}' of this dead letter is not registered any more.",
                 hint=" ".join(filter(None, (cure, error.hint))),
             ) from None
-        scope = entry.spec.options.required_scope
-        if scope is not None and not principal.allows(scope):
-            raise Forbidden(f"The task '{entry.name}' needs the scope '{scope}'.")
+        check_scope(entry, principal)
         return entry
 
     def make(

@@ -15,13 +15,14 @@ from app.redis import CacheClient, open_cache
 from app.storage import Storage, open_storage
 from app.tasks.catalogue import Catalogue, entry_of
 from app.tasks.dead_letters import DeadLetters
+from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
 from app.tasks.queue_levels import QueueLevels
 from app.tasks.registry import Registry, build_registry
 from app.tasks.replaying import ReplayMaker
 from app.tasks.requests import NewRun, RunRequest
 from app.tasks.runs import Runs
-from app.tasks.submission import RunMaker, Submission
+from app.tasks.submission import Submission
 from app.tasks.transport import Transport
 
 

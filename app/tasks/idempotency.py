@@ -1,0 +1,137 @@
+"""Idempotency keys: one caller's key at one endpoint stands for one answer until it expires."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.errors import DatabaseBusy
+from app.db.types import db_now, db_now_plus
+from app.tasks.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, InvalidIdempotencyKey
+from app.tasks.models import IdempotencyRecord, TaskRun, TaskRunEvent
+from app.tasks.requests import Caller, RunRequest
+
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+_RUNS = TaskRun.__table__.c
+_RECORD = IdempotencyRecord.__table__.c
+_EVENT = TaskRunEvent.__table__.c
+# For the rest of the transaction: its other locks are on rows that nobody else knows yet.
+_SHORT_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '3s'")
+# A replayed answer is the first one, so it tells the status in which the run began.
+_FIRST_STATUS = (
+    select(_EVENT.to_status)
+    .where(_EVENT.run_id == _RUNS.id)
+    .order_by(_EVENT.id)
+    .limit(1)
+    .scalar_subquery()
+    .label("status")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """One caller's use of an idempotency key at one endpoint, and what was asked for."""
+
+    caller: str
+    endpoint: str
+    key: str
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls, requests: Iterable[RunRequest], principal: Caller, endpoint: str, key: str
+    ) -> "KeyUse":
+        """Return the use for a wish of one or more runs; raises InvalidIdempotencyKey."""
+        check_idempotency_key(key)
+        caller = f"{principal.tenant or ''}/{principal.id}"
+        return cls(caller, endpoint, key, fingerprint_of(*requests))
+
+
+async def earlier_run(connection: AsyncConnection, use: KeyUse) -> Row[Any] | None:
+    """Return the run that the key stands for, as it was answered then; None for a free key.
+
+    Raises IdempotencyKeyReused when something else was asked for.
+    """
+    statement = select(_RECORD.fingerprint, _RUNS.id, _RUNS.task, _FIRST_STATUS, _RUNS.created_at)
+    statement = statement.join_from(
+        IdempotencyRecord.__table__, TaskRun.__table__, _RUNS.id == _RECORD.run_id
+    ).where(
+        _RECORD.caller == use.caller,
+        _RECORD.endpoint == use.endpoint,
+        _RECORD.key == use.key,
+        _RECORD.expires_at > db_now(),
+    )
+    row: Any = (await connection.execute(statement)).one_or_none()
+    if row is not None and row.fingerprint != use.fingerprint:
+        raise IdempotencyKeyReused(
+            "This idempotency key was used before with another body.",
+            hint="Take a new key for a new request.",
+        )
+    return cast("Row[Any] | None", row)
+
+
+async def claim_key(
+    connection: AsyncConnection, use: KeyUse, stands_for: str, keep_seconds: float
+) -> bool:
+    """Insert the key's record; return False when there is one already.
+
+    The unique key decides between parallel requests: the second waits for the
+    first one's commit and then sees its record. IdempotencyKeyInFlight when that
+    commit takes longer than a client should wait.
+    """
+    values = {
+        "caller": use.caller,
+        "endpoint": use.endpoint,
+        "key": use.key,
+        "fingerprint": use.fingerprint,
+        "run_id": stands_for,
+        "expires_at": db_now_plus(keep_seconds),
+    }
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    claim = dialect.insert(IdempotencyRecord).values(values)
+    claim = claim.on_conflict_do_update(
+        index_elements=["caller", "endpoint", "key"],
+        set_={name: claim.excluded[name] for name in ("fingerprint", "run_id", "expires_at")},
+        where=_RECORD.expires_at <= db_now(),
+    )
+    if dialect is postgresql:
+        await connection.execute(_SHORT_LOCK_TIMEOUT)
+    try:
+        taken = (await connection.execute(claim.returning(_RECORD.run_id))).one_or_none()
+    except DatabaseBusy as error:
+        raise IdempotencyKeyInFlight(
+            "The first request with this idempotency key is still under way.",
+            hint="Send the same request again in a second.",
+            headers={"Retry-After": "1"},
+        ) from error
+    return taken is not None
+
+
+def check_idempotency_key(key: str) -> None:
+    """Raise InvalidIdempotencyKey unless the key is 1 to 255 printable ASCII characters."""
+    if not _KEY.fullmatch(key):
+        raise InvalidIdempotencyKey(
+            "An idempotency key is 1 to 255 printable ASCII characters without outer spaces."
+        )
+
+
+def fingerprint_of(*requests: RunRequest) -> str:
+    """Return a digest of what is asked for; the order of keys and white space do not count."""
+    digest = hashlib.sha256()
+    for request in requests:
+        asked = [
+            request.task,
+            dict(request.params),
+            request.options.model_dump(mode="json", exclude_none=True),
+            dict(request.labels),
+            request.replay_of,
+        ]
+        digest.update(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS))
+    return digest.hexdigest()

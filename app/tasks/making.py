@@ -1,0 +1,117 @@
+"""From a request to a checked run, ready to be inserted; nothing is written here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from app.common.clock import utc_now
+from app.common.errors import FieldError
+from app.common.strict_json import dump_bytes
+from app.config.settings import Settings
+from app.tasks.catalogue import CatalogueEntry
+from app.tasks.errors import InvalidOptions, ParamsTooLarge
+from app.tasks.requests import MAX_LABELS, NewRun, RunRequest
+from app.tasks.statuses import Status
+
+
+class RunMaker:
+    """Checks requests against the catalogue and the limits; writes nothing."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        self._limits = settings.limits
+        self._queues = tuple(queues)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The classes of queues that a run may ask for."""
+        return self._queues
+
+    def make(
+        self,
+        entry: CatalogueEntry,
+        request: RunRequest,
+        *,
+        created_by: str,
+        tenant: str | None,
+        trace_id: str,
+    ) -> NewRun:
+        """Return the checked run; raises InvalidParams, InvalidOptions or ParamsTooLarge."""
+        params = {**request.params, **entry.preset_params}
+        self._check_size(params)
+        entry.spec.read_params(params)
+        self._check_options(request)
+        options = request.options
+        policy = entry.options
+        due_later = bool(options.delay_seconds) or (
+            options.run_at is not None and options.run_at > utc_now()
+        )
+        row = {
+            "id": request.task_id,
+            "task": entry.name,
+            "function": entry.spec.name,
+            "status": Status.SCHEDULED if due_later else Status.PENDING,
+            "params": params,
+            "options": {
+                "timeout_seconds": options.timeout_seconds or policy.timeout_seconds,
+                "backoff_seconds": policy.backoff_seconds,
+                "backoff_max_seconds": policy.backoff_max_seconds,
+                "jitter": policy.jitter,
+                "on_failure": policy.on_failure,
+            },
+            "labels": dict(request.labels),
+            "max_attempts": options.max_attempts or policy.max_attempts,
+            "queue": options.queue or policy.queue,
+            "priority": policy.priority if options.priority is None else options.priority,
+            "expires_at": options.expires_at,
+            "created_by": created_by,
+            "tenant": tenant,
+            "parent_id": request.parent_id,
+            "batch_id": request.batch_id,
+            "replay_of": request.replay_of,
+            "trace_id": trace_id,
+        }
+        return NewRun(
+            id=request.task_id,
+            row=row,
+            delay_seconds=options.delay_seconds if due_later else None,
+            run_at=options.run_at if due_later else None,
+        )
+
+    def _check_size(self, params: Mapping[str, Any]) -> None:
+        size = len(dump_bytes(params))
+        if size > self._limits.max_params_bytes:
+            raise ParamsTooLarge(
+                f"The parameters are {size} bytes; the limit is {self._limits.max_params_bytes}.",
+                hint="Put the data on the storage and pass its key.",
+            )
+
+    def _check_options(self, request: RunRequest) -> None:
+        options, limits = request.options, self._limits
+        latest = utc_now() + timedelta(seconds=limits.max_delay_seconds)
+        faults: list[tuple[str, str]] = []
+        if options.queue is not None and options.queue not in self._queues:
+            faults.append(
+                ("queue", f"there is no such queue; there are: {', '.join(self._queues)}")
+            )
+        if (options.delay_seconds or 0) > limits.max_delay_seconds:
+            faults.append(("delay_seconds", f"must be at most {limits.max_delay_seconds}"))
+        if options.run_at is not None and options.run_at > latest:
+            faults.append(
+                ("run_at", f"must be at most {limits.max_delay_seconds} seconds from now")
+            )
+        if (options.timeout_seconds or 0) > limits.max_timeout_seconds:
+            faults.append(("timeout_seconds", f"must be at most {limits.max_timeout_seconds}"))
+        if (options.max_attempts or 0) > limits.max_attempts:
+            faults.append(("max_attempts", f"must be at most {limits.max_attempts}"))
+        if options.expires_at is not None and options.expires_at <= utc_now():
+            faults.append(("expires_at", "lies in the past"))
+        if faults:
+            errors = [
+                FieldError(("options", name), message, "invalid_option") for name, message in faults
+            ]
+            raise InvalidOptions("An option of the run is wrong.", errors=errors)
+        if len(request.labels) > MAX_LABELS:
+            error = FieldError(
+                ("labels",), f"must be at most {MAX_LABELS} labels", "too_many_labels"
+            )
+            raise InvalidOptions("A run has too many labels.", errors=[error])
