@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,51 +20,10 @@ from app.tasks.registry import Registry, spec_of
 from app.tasks.requests import RunOptions, RunRequest
 from app.tasks.services import Services, open_services
 from app.tasks.submission import Submitted
-from app.tasks.transport import Wakeup
+from app.testing import MemoryTransport, Somebody
 
 T = TypeVar("T")
 TEST_PLUGIN = Plugin(name="test", version="1.0.0")
-
-
-@dataclass(frozen=True)
-class Somebody:
-    """A caller with every scope, unless `scopes` says otherwise."""
-
-    id: str = "somebody"
-    tenant: str | None = None
-    scopes: frozenset[str] | None = None
-
-    def allows(self, scope: str) -> bool:
-        return self.scopes is None or scope in self.scopes
-
-
-@dataclass
-class MemoryTransport:
-    """Remembers what it is sent; `confirms` says whether a broker answers."""
-
-    confirms: bool = True
-    sent: list[Wakeup] = field(default_factory=list)
-    dead: list[tuple[Wakeup, Mapping[str, str]]] = field(default_factory=list)
-    backlogs: dict[str, int] = field(default_factory=dict)
-
-    async def send(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
-        if not self.confirms:
-            return frozenset()
-        self.sent.extend(wakeups)
-        return frozenset(wakeup.run_id for wakeup in wakeups)
-
-    async def send_dead_letter(self, wakeup: Wakeup, error: Mapping[str, str]) -> bool:
-        self.dead.append((wakeup, error))
-        return self.confirms
-
-    async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
-        return {queue: self.backlogs.get(queue, 0) for queue in queues}
-
-    async def ping(self) -> None:
-        return None
-
-    async def close(self) -> None:
-        return None
 
 
 class Installation:

@@ -59,6 +59,7 @@ class Executor:
 
     `worker` names the worker process that beats the leases. `time_limit_errors` are
     what the pool raises in the middle of anything when a soft time limit is over.
+    `recorder` takes the place of the one that commits outcomes, in the test kit.
     """
 
     def __init__(
@@ -67,12 +68,13 @@ class Executor:
         *,
         worker: str,
         time_limit_errors: tuple[type[BaseException], ...] = (),
+        recorder: Recorder | None = None,
     ) -> None:
         self._services = services
         self._worker = worker
         self._time_limit_errors = time_limit_errors
         # A time limit that falls into the commit passes like a database that restarts.
-        self._recorder = Recorder(services.databases, worker, time_limit_errors)
+        self._recorder = recorder or Recorder(services.databases, worker, time_limit_errors)
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
         """Run one delivery and say what becomes of its message; never raises for what a
