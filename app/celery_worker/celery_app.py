@@ -108,7 +108,7 @@ def _configuration(
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": celery.prefetch_multiplier,
-        "worker_concurrency": celery.concurrency,
+        "worker_concurrency": celery.concurrency + (0 if embedded else celery.reserved_processes),
         "worker_max_tasks_per_child": celery.max_tasks_per_child,
         # A child opens its services before it says that it is up.
         "worker_proc_alive_timeout": 60.0,

@@ -21,11 +21,15 @@ def run_worker(
     """
     configure_logging(settings.logging.level, settings.logging.format)
     app = create_app(settings)
+    if concurrency is not None:
+        concurrency += settings.celery.reserved_processes
     worker = app.Worker(
         # Two workers of one name on one machine would take each other's control messages.
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
         loglevel=settings.logging.level,
-        concurrency=concurrency,
+        concurrency=None
+        if concurrency is None
+        else concurrency + settings.celery.reserved_processes,
         queues=",".join(queues) or None,
         quiet=True,
     )

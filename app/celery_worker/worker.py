@@ -69,7 +69,7 @@ class WorkerLife(bootsteps.StartStopStep):
         _keeper = LeaseKeeper(site_of(parent.app), parent)
 
     def create(self, w: Any) -> None:
-        put_urgent_first(w.semaphore if hasattr(w, "semaphore") else None)
+        put_urgent_first(w, site_of(w.app).settings.celery.reserved_processes)
 
     def start(self, w: Any) -> None:  # noqa: ARG002 - Celery's signature
         if _keeper is not None:

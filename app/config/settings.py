@@ -75,6 +75,8 @@ class CelerySettings(_Section):
     queues: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], ...] = ()
     delivery_limit: PositiveInt = 20
     concurrency: PositiveInt = 2
+    # Beside `concurrency`: a run of high priority finds one of them free under any load.
+    reserved_processes: Annotated[int, Field(ge=0, le=64)] = 1
     prefetch_multiplier: PositiveInt = 1
     max_tasks_per_child: PositiveInt = 1000
     lease_seconds: PositiveFloat = 20.0

@@ -38,11 +38,12 @@ from app.plugins.lint.processing import BIND
 from app.plugins.lint.reconciling import reconcile
 from app.plugins.lint.settings import LintSettings
 from app.storage import Storage, check_key
-from app.tasks.requests import RunRequest
+from app.tasks.requests import RunOptions, RunRequest
 from app.tasks.submission import Submission
 
 PROCESS_TASK = "lint.process_sql_file"
 EXPAND_TASK = "lint.expand_zip_and_dispatch_tasks"
+_PRIORITY = 7
 
 
 class LintServices(Protocol):
@@ -221,6 +222,8 @@ class LintJobs:
             task=PROCESS_TASK if is_single else EXPAND_TASK,
             params={"task_id": run_id} if is_single else {"job_id": job_id},
             task_id=run_id,
+            # One file, or the list of an archive's files, is what somebody waits for.
+            options=RunOptions(priority=_PRIORITY),
             labels={"job_id": job_id},
         )
         try:

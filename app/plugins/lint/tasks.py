@@ -32,6 +32,8 @@ Rules = Annotated[list[Rule], Field(max_length=500)]
 @register_task(
     "lint.sql",
     queue=SINGLE_QUEUE,
+    # Somebody waits: a worker keeps a process free for runs of high priority.
+    priority=7,
     max_attempts=3,
     timeout_seconds=120,
     # Nobody repairs and replays a text that somebody is waiting for; its run keeps the error.

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,23 +57,79 @@ def test_a_waiter_that_is_no_request_is_normal() -> None:
     assert waiting.popleft() == (print, (), {})
 
 
+class Worker:
+    """A worker with a pool of so many slots, which remembers what it started."""
+
+    def __init__(self, slots: int, reserved: int) -> None:
+        self.semaphore = LaxBoundedSemaphore(slots)
+        self._quick_acquire = self.semaphore.acquire
+        self.started: list[str] = []
+        put_urgent_first(self, reserved)
+
+    def take(self, name: str, queue: str = "") -> None:
+        self._quick_acquire(self._run, Request(name, queue))
+
+    def _run(self, request: Request) -> None:
+        self.started.append(request.name)
+
+
 def test_the_pools_semaphore_keeps_the_order() -> None:
-    semaphore = LaxBoundedSemaphore(1)
-    put_urgent_first(semaphore)
-    done: list[str] = []
-
-    def run(request: Request) -> None:
-        done.append(request.name)
-
+    worker = Worker(1, reserved=0)
     for name, queue in (("first", ""), ("low", ".low"), ("normal", ""), ("high", ".high")):
-        semaphore.acquire(run, Request(name, queue))
-    assert done == ["first"]
+        worker.take(name, queue)
+    assert worker.started == ["first"]
     for _ in range(3):
-        semaphore.release()
-    assert done == ["first", "high", "normal", "low"]
-    semaphore.release()
-    assert semaphore.value == 1
+        worker.semaphore.release()
+    assert worker.started == ["first", "high", "normal", "low"]
+    worker.semaphore.release()
+    assert worker.semaphore.value == 1
+
+
+def test_a_reserved_slot_is_free_for_an_urgent_request() -> None:
+    worker = Worker(3, reserved=1)
+    for name in ("a", "b", "c"):
+        worker.take(name)
+    assert worker.started == ["a", "b"]
+    worker.take("high", ".high")
+    assert worker.started == ["a", "b", "high"]
+    # The slot that comes back first is the reserve again; the next one is for whoever waits.
+    worker.semaphore.release()
+    assert worker.started == ["a", "b", "high"]
+    worker.semaphore.release()
+    assert worker.started == ["a", "b", "high", "c"]
+    assert worker.semaphore.value == 1
+
+
+def test_urgent_requests_use_every_slot() -> None:
+    worker = Worker(3, reserved=1)
+    for number in range(4):
+        worker.take(str(number), ".high")
+    assert worker.started == ["0", "1", "2"]
+    worker.semaphore.release()
+    assert worker.started == ["0", "1", "2", "3"]
+
+
+def test_a_pool_never_keeps_all_its_slots() -> None:
+    worker = Worker(1, reserved=1)
+    worker.take("a")
+    worker.take("b")
+    assert worker.started == ["a"]
+    worker.semaphore.release()
+    assert worker.started == ["a", "b"]
+
+
+def test_a_reserve_starves_nobody() -> None:
+    worker = Worker(2, reserved=1)
+    worker.take("running")
+    worker.take("normal")
+    for number in range(10):
+        worker.take(f"high {number}", ".high")
+    for _ in range(10):
+        worker.semaphore.release()
+    assert worker.started.index("normal") == 2 + PATIENCE
 
 
 def test_a_pool_without_a_semaphore_is_left_alone() -> None:
-    put_urgent_first(None)
+    threads = SimpleNamespace(semaphore=None)
+    put_urgent_first(threads, 1)
+    assert vars(threads) == {"semaphore": None}
