@@ -29,7 +29,7 @@ LABEL_PARAMETER = {
 _labels: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelKey, LabelValue])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-Id = Annotated[str, AfterValidator(parse_id)]
+Id = Annotated[str, AfterValidator(parse_id), Field(json_schema_extra={"format": "uuid"})]
 
 
 class RunQuery(BaseModel):

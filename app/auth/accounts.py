@@ -23,7 +23,8 @@ from app.db import Databases
 from app.db.types import db_now
 
 Role = Literal["viewer", "operator", "admin"]
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$"
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
 MAX_SCOPES = 100
 
 
@@ -203,8 +204,8 @@ class Accounts:
 
 def normal_name(name: str) -> str | None:
     """Return the name as it is stored, None for what can be nobody's name."""
-    lowered = name.lower()
-    return lowered if _NAME.fullmatch(lowered) else None
+    # Checked before it is lowered: other letters than these become one of them.
+    return name.lower() if _NAME.fullmatch(name) else None
 
 
 def hash_secret(secret: str) -> str:

@@ -25,7 +25,8 @@ ADMIN = OPERATOR | {"users:manage", ADMIN_SCOPE}
 
 ROLES: dict[str, frozenset[str]] = {"viewer": VIEWER, "operator": OPERATOR, "admin": ADMIN}
 
-_SCOPE = re.compile(r"[a-z][a-z0-9_.-]{0,62}:[a-z][a-z0-9_.-]{0,62}|admin")
+SCOPE_PATTERN = r"^([a-z][a-z0-9_.-]{0,62}:[a-z][a-z0-9_.-]{0,62}|admin)$"
+_SCOPE = re.compile(SCOPE_PATTERN)
 _MAX_SCOPES = 100
 
 

@@ -10,19 +10,24 @@ from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import get_identity, requires
 from app.api.moments import Moment
 from app.api.schemas import StrictBody
-from app.auth.accounts import MAX_SCOPES, Account, ServiceClient
+from app.auth.accounts import MAX_SCOPES, NAME_PATTERN, Account, ServiceClient
 from app.auth.identity import Identity
-from app.auth.passwords import MAX_BYTES
+from app.auth.passwords import MAX_BYTES, MIN_LENGTH
 from app.auth.principal import Principal
+from app.auth.scopes import SCOPE_PATTERN
 from app.common.errors import NotFound
 from app.common.ids import parse_id
 
 router = APIRouter(tags=["users"])
 
 Role = Literal["viewer", "operator", "admin"]
-Scopes = Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=MAX_SCOPES)]
-Name = Annotated[str, Field(min_length=1, max_length=128)]
-Password = Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+# The patterns are for the reader of the document; `app.auth` checks and says what is wrong.
+Scope = Annotated[str, Field(max_length=128, json_schema_extra={"pattern": SCOPE_PATTERN})]
+Scopes = Annotated[list[Scope], Field(max_length=MAX_SCOPES)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=128, json_schema_extra={"pattern": NAME_PATTERN})
+]
+Password = Annotated[str, Field(min_length=MIN_LENGTH, max_length=MAX_BYTES)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 

@@ -67,13 +67,14 @@ async def test_of_parallel_requests_for_a_name_one_wins(identity: Identity) -> N
         ("a\x00", PASSWORD, "name"),
         ("a" * 129, PASSWORD, "name"),
         ("ада", PASSWORD, "name"),
+        ("\N{KELVIN SIGN}ai", PASSWORD, "name"),
         ("ada", "short", "password"),
         ("ada", "x" * 1025, "password"),
         ("ada", "é" * 513, "password"),
         ("ada", "nul\x00nul\x00", "password"),
         ("ada", "lone\ud800surrogate", "password"),
     ],
-    ids=[str(at) for at in range(11)],
+    ids=[str(at) for at in range(12)],
 )
 async def test_names_and_passwords_are_checked(
     identity: Identity, name: str, password: str, field: str
