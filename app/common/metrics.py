@@ -26,6 +26,11 @@ TASK_WAIT_SECONDS = Histogram(
 TASK_RETRIES = Counter(
     "taskyard_task_retries_total", "Attempts that ended in another attempt.", ["task", "queue"]
 )
+TASKS_HELD = Counter(
+    "taskyard_tasks_held_total",
+    "Deliveries that were sent round because a limit was full.",
+    ["task", "queue", "reason"],
+)
 STALE_WRITES = Counter(
     "taskyard_stale_writes_total",
     "Writes of attempts that had lost their lease, refused by the fence.",

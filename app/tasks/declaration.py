@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
 from app.tasks.errors import TaskDeclarationError
+from app.tasks.rates import is_rate
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OnFailure = Literal["dead_letter", "discard"]
 DECLARATION = "__taskyard_task__"
 _NOT_ENFORCED_YET = {
-    "rate_limit",
-    "max_concurrency",
-    "concurrency_key",
     "unique_for_seconds",
     "schedule",
 }
@@ -21,7 +19,12 @@ _NOT_ENFORCED_YET = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOptions:
-    """What `register_task` was given. Times in seconds; `priority` 0 (low) to 9 (high)."""
+    """What `register_task` was given. Times in seconds; `priority` 0 (low) to 9 (high).
+
+    `rate_limit` ("100/m": attempts per s, m or h) and `max_concurrency` hold over all workers,
+    for the whole task or, with `concurrency_key`, for each of its keys: the name of a parameter
+    ("customer") or a template of several ("{host}:{port}").
+    """
 
     name: str
     queue: str = "default"
@@ -32,6 +35,9 @@ class TaskOptions:
     jitter: float = 0.25
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     timeout_seconds: float = 300.0
+    rate_limit: str | None = None
+    max_concurrency: int | None = None
+    concurrency_key: str | None = None
     required_scope: str | None = None
     on_failure: OnFailure = "dead_letter"
     version: str = "1"
@@ -114,6 +120,9 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "jitter": lambda value: _is_number(value, 0, 1),
     "retry_on": _are_errors,
     "timeout_seconds": lambda value: _is_number(value, 0.001, 86_400),
+    "rate_limit": lambda value: value is None or (isinstance(value, str) and is_rate(value)),
+    "max_concurrency": lambda value: value is None or _is_whole(value, 1, 100_000),
+    "concurrency_key": lambda value: value is None or (isinstance(value, str) and value != ""),
     "required_scope": lambda value: value is None or (isinstance(value, str) and value != ""),
     "on_failure": lambda value: value in ("dead_letter", "discard"),
     "version": lambda value: isinstance(value, str),
@@ -129,6 +138,8 @@ def _check(options: TaskOptions) -> None:
             _refuse(options, option, "which is out of range or of the wrong type")
     if options.backoff_seconds > options.backoff_max_seconds:
         _refuse(options, "backoff_seconds", "which is more than backoff_max_seconds")
+    if options.concurrency_key and not (options.rate_limit or options.max_concurrency):
+        _refuse(options, "concurrency_key", "but neither max_concurrency nor rate_limit")
     for alias in options.aliases:
         _check_name(alias)
 

@@ -26,24 +26,24 @@ from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now
 from app.tasks.context import TaskContext
 from app.tasks.errors import StaleAttempt, TaskNotRegistered
+from app.tasks.limiting import is_limited
 from app.tasks.loops import cancel_leftovers, run_on
 from app.tasks.models import TaskRun
 from app.tasks.outcomes import Outcome, close_sessions, failed, succeeded
 from app.tasks.recording import Recorder
 from app.tasks.registry import TaskSpec
-from app.tasks.requests import traceparent
+from app.tasks.requests import wakeup_of
 from app.tasks.results import EncodedResult, StoredResult, result_key
 from app.tasks.services import Services
 from app.tasks.signature import decode_result, encode_result
 from app.tasks.statuses import WAITING, Status
 from app.tasks.transitions import CLAIM, EXPIRE, HOLD_FOR_SWEEPER, apply
-from app.tasks.transport import Wakeup
 
 T = TypeVar("T")
 _RUN = TaskRun.__table__.c
 _AWAY = (DBAPIError, ServiceUnavailable, OSError, TimeoutError)
 log = get_logger(__name__)
-__all__ = ["Disposition", "Executor", "cancel_leftovers", "wakeup_of"]
+__all__ = ["Disposition", "Executor", "cancel_leftovers"]
 
 
 class Disposition(Enum):
@@ -84,11 +84,11 @@ class Executor:
             return Disposition.UNKNOWN
         try:
             claim = run_on(runner, self._claim(run_id))
-            if claim is None:
-                return run_on(runner, self._not_claimed(run_id))
         except _AWAY as error:
             log.warning("the run cannot be claimed now", task_id=run_id, error=type(error).__name__)
             return Disposition.LATER
+        if isinstance(claim, Disposition):
+            return claim
         trace = TraceContext(claim.trace_id, claim.id.replace("-", "")[-16:])
         with bind_trace(
             trace, task_id=claim.id, task=claim.task, attempt=claim.attempt, queue=claim.queue
@@ -101,7 +101,7 @@ class Executor:
         """Who holds the lease: the worker that beats it and the process that runs the attempt."""
         return f"{self._worker}:{os.getpid()}"
 
-    async def _claim(self, run_id: str) -> Row[Any] | None:
+    async def _claim(self, run_id: str) -> Row[Any] | Disposition:
         lease = self._services.settings.celery.lease_seconds
         values = {
             "run_id": run_id,
@@ -109,7 +109,8 @@ class Executor:
             "actor": "worker",
             "lease_seconds": lease,
         }
-        return await apply(self._services.databases, CLAIM, values)
+        claim = await apply(self._services.databases, CLAIM, values)
+        return claim if claim is not None else await self._not_claimed(run_id, values)
 
     def _attempt(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
         failpoints.hit("execution.after_claim")
@@ -204,6 +205,7 @@ class Executor:
             wakeups.append(wakeup_of(row, outcome.retry_after_seconds))
         try:
             await self._services.outbox.flush(wakeups)
+            await self._services.limiter.pass_on(row)
             if outcome.dead_letter is not None:
                 letter = outcome.dead_letter
                 facts = {
@@ -214,9 +216,9 @@ class Executor:
         except _AWAY as error:
             log.warning("messages are left to the sweeper", error=type(error).__name__)
 
-    async def _not_claimed(self, run_id: str) -> Disposition:
-        """Return what becomes of a message whose run could not be claimed: too early, too late,
-        doubled or unknown.
+    async def _not_claimed(self, run_id: str, values: dict[str, Any]) -> Row[Any] | Disposition:
+        """Return what becomes of a message whose run could not be claimed at once: too early, too
+        late, doubled or unknown. A run under a limit is claimed here, when its limit lets it.
         """
         databases = self._services.databases
         statement = select(*_RUN, db_now().label("now")).where(_RUN.id == run_id)
@@ -230,6 +232,8 @@ class Executor:
             row.status in WAITING and row.scheduled_for is not None and row.scheduled_for > row.now
         ):
             await self._delay_again(row, (row.scheduled_for - row.now).total_seconds())
+        elif is_limited(row):
+            return await self._services.limiter.claim(row, values) or Disposition.DONE
         else:
             DUPLICATE_DELIVERIES.labels(row.queue).inc()
         return Disposition.DONE
@@ -247,20 +251,6 @@ def _is_id(text: str) -> bool:
         return bool(parse_id(text))
     except ValueError:
         return False
-
-
-def wakeup_of(row: Row[Any], delay_seconds: float) -> Wakeup:
-    """Return the message that wakes up the run of a row."""
-    return Wakeup(
-        run_id=row.id,
-        function=row.function,
-        queue=row.queue,
-        priority=row.priority,
-        delay_seconds=delay_seconds,
-        timeout_seconds=row.options.get("timeout_seconds"),
-        traceparent=traceparent(row.trace_id, row.id),
-        fence=row.fence,
-    )
 
 
 async def _bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:

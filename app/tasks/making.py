@@ -38,10 +38,11 @@ class RunMaker:
         """Return the checked run; raises InvalidParams, InvalidOptions or ParamsTooLarge."""
         params = {**request.params, **entry.preset_params}
         self._check_size(params)
-        entry.spec.read_params(params)
+        arguments = entry.spec.read_params(params)
         self._check_options(request)
         options = request.options
         policy = entry.options
+        limits = entry.spec.limits
         due_later = bool(options.delay_seconds) or (
             options.run_at is not None and options.run_at > utc_now()
         )
@@ -63,6 +64,7 @@ class RunMaker:
             "queue": options.queue or policy.queue,
             "priority": policy.priority if options.priority is None else options.priority,
             "expires_at": options.expires_at,
+            "limit_key": None if limits is None else limits.key_of(arguments),
             "created_by": created_by,
             "tenant": tenant,
             "parent_id": request.parent_id,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.common.ids import new_id
 from app.db.base import BasePostgres
 from app.db.types import IdType, JsonType, UTCDateTime, db_now
+from app.tasks import limit_models  # noqa: F401 - who imports the models wants all tables
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only INTEGER keys.
 
@@ -51,6 +52,8 @@ class TaskRun(BasePostgres):
     scheduled_for: Mapped[datetime | None] = mapped_column(UTCDateTime)
     published_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    limit_key: Mapped[str | None] = mapped_column(String(300))
+    held_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     unique_key: Mapped[str | None] = mapped_column(String(255))
@@ -78,6 +81,16 @@ class TaskRun(BasePostgres):
             "idx_task_runs_expiring", "expires_at", where=f"expires_at IS NOT NULL AND {_LIVE}"
         ),
         _partial("idx_task_runs_finished", "finished_at", where="finished_at IS NOT NULL"),
+        # Limits: who runs under a key, and who waits for it, the oldest first.
+        _partial(
+            "idx_task_runs_limit_key",
+            "limit_key",
+            "status",
+            where=f"limit_key IS NOT NULL AND {_LIVE}",
+        ),
+        _partial(
+            "idx_task_runs_held", "limit_key", "id", where=f"held_until IS NOT NULL AND {_LIVE}"
+        ),
         # Submission: one live run per unique key.
         _partial(
             "uk_task_runs_unique_key",

@@ -18,6 +18,7 @@ from app.tasks.errors import (
     TaskDeclarationError,
     TaskNotRegistered,
 )
+from app.tasks.limits import Limits, limits_of
 from app.tasks.retry import Backoff
 from app.tasks.signature import Signature, read_signature
 
@@ -34,6 +35,14 @@ class TaskSpec:
     description: str
     options: TaskOptions
     signature: Signature
+
+    @property
+    def limits(self) -> Limits | None:
+        """What bounds its attempts over all workers; None for no bound."""
+        options = self.options
+        if options.rate_limit is None and options.max_concurrency is None:
+            return None
+        return limits_of(options, self.signature.parameter_names)
 
     @property
     def backoff(self) -> Backoff:
@@ -132,7 +141,7 @@ def spec_of(function: Callable[..., Any], plugin: str) -> TaskSpec:
     """Return the task that a decorated function declares."""
     options: TaskOptions = getattr(function, DECLARATION)
     description = (function.__doc__ or "").strip().splitlines()
-    return TaskSpec(
+    spec = TaskSpec(
         name=options.name,
         plugin=plugin,
         function=function,
@@ -140,6 +149,8 @@ def spec_of(function: Callable[..., Any], plugin: str) -> TaskSpec:
         options=options,
         signature=read_signature(options.name, function),
     )
+    _ = spec.limits  # A key of a parameter that is not there stops the boot.
+    return spec
 
 
 def _specs_in(module: ModuleType, plugin: LoadedPlugin) -> list[TaskSpec]:

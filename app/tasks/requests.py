@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from sqlalchemy.engine import Row
 
 from app.common.ids import new_id
 from app.tasks.transport import Wakeup
@@ -95,3 +96,17 @@ def traceparent(trace_id: str, run_id: str) -> str:
     id.
     """
     return f"00-{trace_id}-{run_id.replace('-', '')[-16:]}-01"
+
+
+def wakeup_of(row: Row[Any], delay_seconds: float) -> Wakeup:
+    """Return the message that wakes up the run of a row."""
+    return Wakeup(
+        run_id=row.id,
+        function=row.function,
+        queue=row.queue,
+        priority=row.priority,
+        delay_seconds=delay_seconds,
+        timeout_seconds=row.options.get("timeout_seconds"),
+        traceparent=traceparent(row.trace_id, row.id),
+        fence=row.fence,
+    )

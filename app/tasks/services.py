@@ -15,6 +15,7 @@ from app.redis import CacheClient, open_cache
 from app.storage import Storage, open_storage
 from app.tasks.catalogue import Catalogue, entry_of
 from app.tasks.dead_letters import DeadLetters
+from app.tasks.limiting import Limiter
 from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
 from app.tasks.queue_levels import QueueLevels
@@ -39,6 +40,7 @@ class Services:
     storage: Storage
     transport: Transport
     outbox: Outbox
+    limiter: Limiter
     catalogue: Catalogue
     maker: RunMaker
     submission: Submission
@@ -125,6 +127,7 @@ def open_services(
         storage=storage,
         transport=transport,
         outbox=outbox,
+        limiter=Limiter(databases, registry, outbox),
         catalogue=catalogue,
         maker=maker,
         submission=Submission(databases, catalogue, maker, outbox, settings),

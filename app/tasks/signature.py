@@ -44,6 +44,11 @@ class Signature:
         }
 
     @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the parameters as callers write them."""
+        return tuple(str(field.alias) for field in self.params_model.model_fields.values())
+
+    @property
     def params_schema(self) -> dict[str, Any]:
         """The JSON Schema 2020-12 of the parameters object."""
         return {"$schema": JSON_SCHEMA_DIALECT, **self.params_model.model_json_schema()}

@@ -7,6 +7,7 @@ so that a former leader that wakes up late can do no harm.
 import os
 import socket
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,9 +28,10 @@ from app.common.metrics import SWEPT
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
 from app.tasks.dead_letter_archive import archive, fail_for_good
-from app.tasks.execution import wakeup_of
 from app.tasks.leadership import hold
+from app.tasks.limit_models import QueuePause, RateBucket
 from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
+from app.tasks.requests import wakeup_of
 from app.tasks.results import RESULTS
 from app.tasks.services import Services
 from app.tasks.statuses import ENDED
@@ -45,6 +47,7 @@ _LEASE_SECONDS = 10.0
 _LIMIT = 500
 _RETENTION_EVERY = 60  # sweeps
 _RETENTION_ROUNDS = 20
+_UNUSED_SECONDS = 60.0
 _RUN = TaskRun.__table__.c
 # Written out, not bound: a partial index serves only a condition that the planner can read.
 _IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")
@@ -76,6 +79,7 @@ class Sweeper:
         await self._expire()
         await self._send_unpublished()
         await self._send_overdue()
+        await self._call_waiting()
         if self._sweeps % _RETENTION_EVERY == 0:
             await self._forget_old()
         self._sweeps += 1
@@ -108,6 +112,9 @@ class Sweeper:
             _IS_WAITING,
             _RUN.published_at < old,
             or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old),
+            or_(_RUN.held_until.is_(None), _RUN.held_until < old),
+            # A paused queue is empty for its workers only; its messages are there.
+            _RUN.queue.not_in(select(QueuePause.queue)),
         )
         passed_over: set[str] = set()
         # A long queue must not hide an emptied one behind the limit of one look.
@@ -133,6 +140,10 @@ class Sweeper:
         if confirmed:
             SWEPT.labels(reason).inc(len(confirmed))
             log.info("messages sent again", reason=reason, count=len(confirmed))
+
+    async def _call_waiting(self) -> None:
+        """Give the free slots of limits to those that wait for them."""
+        SWEPT.labels("called").inc(await self._services.limiter.call_waiting())
 
     async def _take_back_lost(self) -> None:
         recovered = []
@@ -200,6 +211,10 @@ class Sweeper:
             await connection.execute(
                 delete(IdempotencyRecord).where(IdempotencyRecord.expires_at < db_now())
             )
+            # A rate that was not used for so long is as good as new.
+            await connection.execute(
+                delete(RateBucket).where(RateBucket.next_at < db_now_plus(-_UNUSED_SECONDS))
+            )
 
     async def _forget_runs(self, days: int) -> int:
         """Delete some runs that ended so long ago, with what is kept of them elsewhere."""
@@ -227,8 +242,6 @@ class Sweeper:
 
 
 def _seconds_until(row: Row[Any]) -> float:
-    return (
-        max(0.0, (row.scheduled_for - row.now).total_seconds())
-        if row.scheduled_for is not None
-        else 0.0
-    )
+    moments: list[datetime | None] = [row.scheduled_for, row.held_until]
+    due = [(moment - row.now).total_seconds() for moment in moments if moment is not None]
+    return max(0.0, *due) if due else 0.0

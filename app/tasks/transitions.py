@@ -102,15 +102,15 @@ def _event_of(moved: Any) -> Select[Any]:
 
 # What a caller needs of a moved row to wake it up again or to count it; only a claim needs all of
 # it.
-_BRIEF = (
+BRIEF = (
     RUN.id, RUN.task, RUN.function, RUN.status, RUN.attempt, RUN.max_attempts, RUN.fence, RUN.queue,
     RUN.priority,
-    RUN.options, RUN.trace_id, RUN.scheduled_for, RUN.started_at, RUN.parent_id,
+    RUN.options, RUN.trace_id, RUN.scheduled_for, RUN.started_at, RUN.parent_id, RUN.limit_key,
 )  # fmt: skip
 
 
 def _moving(name: str, statement: Update, *columns: ColumnElement[Any]) -> Transition:
-    return Transition(name, statement.returning(*(columns or _BRIEF)))
+    return Transition(name, statement.returning(*(columns or BRIEF)))
 
 
 _THIS_RUN = RUN.id == bindparam("run_id", type_=IdType)
@@ -121,36 +121,46 @@ _NO_LEASE = {"lease_owner": None, "lease_expires_at": None}
 _ENDED = {**_NO_LEASE, "finished_at": db_now(), "updated_at": db_now()}
 _WAITS = RUN.status.in_(WAITING)
 
-# PENDING, due SCHEDULED or RETRYING, or RUNNING under a lease that has run out -> RUNNING.
-CLAIM = _moving(
-    "claim",
-    update(TaskRun)
-    .where(
-        _THIS_RUN,
-        or_(
-            RUN.status == Status.PENDING,
-            and_(
-                RUN.status.in_((Status.SCHEDULED, Status.RETRYING)), RUN.scheduled_for <= db_now()
+
+def _claiming(name: str, guard: ColumnElement[bool], **more: Any) -> Transition:
+    """PENDING, due SCHEDULED or RETRYING, or RUNNING under a lease that has run out -> RUNNING."""
+    return _moving(
+        name,
+        update(TaskRun)
+        .where(
+            _THIS_RUN,
+            or_(
+                RUN.status == Status.PENDING,
+                and_(
+                    RUN.status.in_((Status.SCHEDULED, Status.RETRYING)),
+                    RUN.scheduled_for <= db_now(),
+                ),
+                and_(RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now()),
             ),
-            and_(RUN.status == Status.RUNNING, RUN.lease_expires_at < db_now()),
+            RUN.attempt < RUN.max_attempts,
+            RUN.cancel_requested_at.is_(None),
+            or_(RUN.expires_at.is_(None), RUN.expires_at > db_now()),
+            guard,
+        )
+        .values(
+            status=Status.RUNNING,
+            fence=RUN.fence + 1,
+            attempt=RUN.attempt + 1,
+            lease_owner=bindparam("worker", type_=String),
+            lease_expires_at=db_now_plus(_float("lease_seconds")),
+            published_at=func.coalesce(RUN.published_at, db_now()),
+            started_at=db_now(),
+            updated_at=db_now(),
+            progress=null(),
+            **more,
         ),
-        RUN.attempt < RUN.max_attempts,
-        RUN.cancel_requested_at.is_(None),
-        or_(RUN.expires_at.is_(None), RUN.expires_at > db_now()),
+        *TaskRun.__table__.c,
     )
-    .values(
-        status=Status.RUNNING,
-        fence=RUN.fence + 1,
-        attempt=RUN.attempt + 1,
-        lease_owner=bindparam("worker", type_=String),
-        lease_expires_at=db_now_plus(_float("lease_seconds")),
-        published_at=func.coalesce(RUN.published_at, db_now()),
-        started_at=db_now(),
-        updated_at=db_now(),
-        progress=null(),
-    ),
-    *TaskRun.__table__.c,
-)
+
+
+CLAIM = _claiming("claim", RUN.limit_key.is_(None))
+# Only with the key's lock, by `app.tasks.limiting`, which has counted before.
+CLAIM_LIMITED = _claiming("claim", RUN.limit_key.is_not(None), held_until=null())
 
 SUCCEED = _moving(
     "succeed",

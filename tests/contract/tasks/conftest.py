@@ -11,6 +11,15 @@ from app.config import Settings
 from tests.harness import Installation, migrate, settings_on
 
 Install = Callable[..., Installation]
+_TABLES = (
+    "task_runs",
+    "dead_letters",
+    "derived_tasks",
+    "idempotency_keys",
+    "leases",
+    "rate_buckets",
+    "queue_pauses",
+)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -46,6 +55,6 @@ def _empty(settings: Settings) -> None:
 
     databases = Databases(settings.databases)
     with databases.sync_begin("postgres_main") as connection:
-        for table in ("task_runs", "dead_letters", "derived_tasks", "idempotency_keys", "leases"):
+        for table in _TABLES:
             connection.execute(text(f"DELETE FROM {table}"))
     databases.dispose_sync()
