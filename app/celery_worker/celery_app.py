@@ -14,7 +14,14 @@ from kombu import Exchange, Queue
 
 from app.celery_worker import inproc
 from app.celery_worker.runtime import execution_on
-from app.celery_worker.site import ExecutionFactory, ServicesFactory, Site, SweepingFactory, attach
+from app.celery_worker.site import (
+    UNKNOWN_TASK,
+    ExecutionFactory,
+    ServicesFactory,
+    Site,
+    SweepingFactory,
+    attach,
+)
 from app.celery_worker.topology import Topology
 from app.celery_worker.worker import RunTask, WorkerLife
 from app.common.logging import configure_logging
@@ -76,7 +83,7 @@ def create_celery(
     attach(app, site)
     app.conf.update(_configuration(settings, topology, classes))
     app.steps["worker"].add(WorkerLife)
-    for name in sorted(site.task_names):
+    for name in sorted({*site.task_names, UNKNOWN_TASK}):
         app.task(name=name, base=RunTask, bind=True)(RunTask.run)
     _configure_logs(settings.logging)
     return app

@@ -16,7 +16,7 @@ from celery.worker.state import maybe_shutdown
 from kombu import Connection, compression
 
 from app.celery_worker import connections
-from app.celery_worker.inspection import BadMessage, cleaned
+from app.celery_worker.inspection import BadMessage, celery_builtins, cleaned
 from app.celery_worker.site import site_of
 from app.common.logging import get_logger
 
@@ -62,6 +62,16 @@ class RunConsumer(Consumer):
         _refuse_compressed()
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **without}
         super().__init__(*args, **kwargs)
+
+    def update_strategies(self) -> None:
+        """Take messages for our tasks and for those that authors registered with Celery.
+
+        Celery's own (`celery.map`, `celery.chord_unlock` …) stay callable in the process, but
+        nobody has asked for them: a message that names one would run code of its sender's choice.
+        """
+        super().update_strategies()
+        for name in celery_builtins(self.app):
+            self.strategies.pop(name, None)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return Celery's handler behind our guard."""

@@ -2,6 +2,8 @@
 
 Of a message that names one of our tasks only the run's id, the time limits and the trace are
 read; its arguments, callbacks, delays and every other header are dropped, forged or not.
+A wake-up for a task that this worker does not know is taken as well: whether it is a run's own
+only the run's row can tell.
 """
 
 import json
@@ -9,7 +11,10 @@ import math
 from collections.abc import Container, Mapping
 from typing import Any, Final
 
+from celery.app import builtins
+
 from app.celery_worker import messages
+from app.celery_worker.site import UNKNOWN_TASK
 from app.common.ids import parse_id
 
 _LARGEST_BODY: Final = 64 * 1024
@@ -25,40 +30,60 @@ def cleaned(message: Any, ours: Container[str], known: Container[str]) -> Any:
     """Return the message, fit for Celery's handler; raise BadMessage for everything else.
 
     A message for a plain Celery task (in `known`, not in `ours`) keeps its headers and body, but
-    has to have the shape of protocol 2.
+    has to have the shape of protocol 2. A wake-up for any other name goes to `UNKNOWN_TASK`.
     """
     headers = message.headers
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
         raise BadMessage("it has no task header")
     name = headers["task"]
-    if name not in known:
+    is_known = name in known and name != UNKNOWN_TASK
+    if not is_known and not _is_wakeup(message):
         raise BadMessage(f"no task is called {name[:200]!r}")
     if not isinstance(headers.get("id"), str):
         raise BadMessage("it has no id header")
-    _check_body(message, largest=_LARGEST_BODY if name in ours else None)
-    if name in ours:
-        message.headers = _own_headers(headers)
-        message.body = messages.BODY
-        message.content_type = messages.CONTENT_TYPE
-        message.content_encoding = messages.CONTENT_ENCODING
-        message._decoded_cache = None  # noqa: SLF001 - kombu has no other way to say that the body is new
+    if is_known and name not in ours:
+        _check_body(message, largest=None)
+        return message
+    _check_body(message, largest=_LARGEST_BODY)
+    message.headers = _own_headers(headers, is_known=is_known)
+    message.body = messages.BODY
+    message.content_type = messages.CONTENT_TYPE
+    message.content_encoding = messages.CONTENT_ENCODING
+    message._decoded_cache = None  # noqa: SLF001 - kombu has no other way to say that the body is new
     return message
 
 
-def _own_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+def celery_builtins(app: Any) -> frozenset[str]:
+    """Return the names of the tasks that Celery itself puts into every app."""
+    return frozenset(
+        name for name, task in app.tasks.items() if type(task).__module__ == builtins.__name__
+    )
+
+
+def _is_wakeup(message: Any) -> bool:
+    """Return whether the message is made as our own are, whatever task it names."""
+    return message.content_type == messages.CONTENT_TYPE and message.body in (
+        messages.BODY,
+        messages.BODY.decode(),
+    )
+
+
+def _own_headers(headers: Mapping[str, Any], *, is_known: bool) -> dict[str, Any]:
     try:
         run_id = parse_id(headers["id"])
     except ValueError:
         raise BadMessage("its id is not a run's id") from None
     clean: dict[str, Any] = {
         "lang": "py",
-        "task": headers["task"],
+        "task": headers["task"] if is_known else UNKNOWN_TASK,
         "id": run_id,
         "root_id": run_id,
         "ignore_result": True,
         "retries": 0,
         "timelimit": _time_limits(headers.get("timelimit")),
     }
+    if not is_known:
+        clean["function"] = headers["task"]
     traceparent = headers.get("traceparent")
     if isinstance(traceparent, str) and len(traceparent) <= _LONGEST_TRACEPARENT:
         clean["traceparent"] = traceparent

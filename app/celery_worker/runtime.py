@@ -35,6 +35,7 @@ class Runtime:
         self._runner = asyncio.Runner()
         self._services = self._runner.run(_open(site))
         self._busy = False
+        self._known = site.task_names
         self._execution = site.execution_factory(self._services, worker)
 
     def execute(self, wakeup: Wakeup) -> Disposition:
@@ -49,7 +50,7 @@ class Runtime:
         trace = parse_traceparent(wakeup.traceparent) or new_trace()
         with bind_trace(trace, task_id=wakeup.run_id):
             try:
-                disposition = self._execution.execute(self._runner, wakeup.run_id)
+                disposition = self._dispose(wakeup)
             except SoftTimeLimitExceeded:
                 # The signal came outside the task, while its outcome was under way; what is not
                 # recorded is left to the sweeper.
@@ -63,6 +64,11 @@ class Runtime:
             # The message goes back to its queue and comes again at once; not in a hot loop.
             time.sleep(_REQUEUE_PAUSE_SECONDS)
             return Disposition.LATER
+
+    def _dispose(self, wakeup: Wakeup) -> Disposition:
+        if wakeup.function in self._known:
+            return self._execution.execute(self._runner, wakeup.run_id)
+        return self._execution.execute_unknown(self._runner, wakeup.run_id, wakeup.function)
 
     def cancel(self) -> None:
         """Cancel the attempt on the loop, if one runs; called from another thread at the stop."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from celery import Celery
 
@@ -13,6 +13,9 @@ from app.tasks.execution import Disposition
 from app.tasks.services import Services
 from app.tasks.transport import Transport
 
+# What a wake-up runs as whose task this worker has no code for.
+UNKNOWN_TASK: Final = "taskyard.unknown_task"
+
 # Puts the services of one process or thread together around its own publisher.
 ServicesFactory = Callable[[Transport], Services]
 
@@ -21,6 +24,10 @@ class Execution(Protocol):
     """Runs one delivery on the calling thread (`app.tasks.execution.Executor`)."""
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition: ...
+
+    def execute_unknown(
+        self, runner: asyncio.Runner, run_id: str, function: str
+    ) -> Disposition: ...
 
 
 class Sweeping(Protocol):

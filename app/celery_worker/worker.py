@@ -49,7 +49,7 @@ class RunTask(Task[Any, Any]):
         soft = (request.timelimit or (None, None))[1]
         return Wakeup(
             run_id=str(request.id),
-            function=self.name,
+            function=getattr(request, "function", None) or self.name,
             queue=queue,
             priority=priority,
             timeout_seconds=soft,

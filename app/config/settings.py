@@ -85,6 +85,7 @@ class CelerySettings(_Section):
     sweep_interval_seconds: PositiveFloat = 1.0
     unpublished_after_seconds: PositiveFloat = 5.0
     overdue_after_seconds: PositiveFloat = 30.0
+    unknown_task_patience_seconds: PositiveFloat = 86_400.0
     # Where a worker serves its metrics; none without a port. Children share them through files.
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.engine import Row
@@ -25,11 +25,12 @@ from app.common.tracing import TraceContext, bind_trace
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now
 from app.tasks.context import TaskContext
-from app.tasks.errors import StaleAttempt, TaskNotRegistered
+from app.tasks.errors import StaleAttempt
 from app.tasks.limiting import is_limited
-from app.tasks.loops import cancel_leftovers, run_on
+from app.tasks.loops import bounded, cancel_leftovers, run_on
 from app.tasks.models import TaskRun
-from app.tasks.outcomes import Outcome, close_sessions, failed, succeeded
+from app.tasks.outcomes import Outcome, Sessions, close_sessions, failed, succeeded
+from app.tasks.postponing import function_of, postponed
 from app.tasks.recording import Recorder
 from app.tasks.registry import TaskSpec
 from app.tasks.requests import wakeup_of
@@ -37,9 +38,8 @@ from app.tasks.results import EncodedResult, StoredResult, result_key
 from app.tasks.services import Services
 from app.tasks.signature import decode_result, encode_result
 from app.tasks.statuses import WAITING, Status
-from app.tasks.transitions import CLAIM, EXPIRE, HOLD_FOR_SWEEPER, apply
+from app.tasks.transitions import CLAIM, EXPIRE, HOLD_FOR_SWEEPER, RETRY, apply
 
-T = TypeVar("T")
 _RUN = TaskRun.__table__.c
 _AWAY = (DBAPIError, ServiceUnavailable, OSError, TimeoutError)
 log = get_logger(__name__)
@@ -96,6 +96,20 @@ class Executor:
             self._attempt(runner, claim)
         return Disposition.DONE
 
+    def execute_unknown(self, runner: asyncio.Runner, run_id: str, function: str) -> Disposition:
+        """Take a delivery that names a task which this process has no code for.
+
+        UNKNOWN unless it is the run's own: then the run waits for a worker that knows the task.
+        """
+        if not _is_id(run_id):
+            return Disposition.UNKNOWN
+        try:
+            named = run_on(runner, function_of(self._services.databases, run_id))
+        except _AWAY as error:
+            log.warning("the run cannot be read now", task_id=run_id, error=type(error).__name__)
+            return Disposition.LATER
+        return self.execute(runner, run_id) if named == function else Disposition.UNKNOWN
+
     @property
     def _owner(self) -> str:
         """Who holds the lease: the worker that beats it and the process that runs the attempt."""
@@ -113,6 +127,10 @@ class Executor:
         return claim if claim is not None else await self._not_claimed(run_id, values)
 
     def _attempt(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
+        spec = self._services.registry.find(claim.function)
+        if spec is None:
+            self._postpone(runner, claim)
+            return
         failpoints.hit("execution.after_claim")
         due = claim.scheduled_for or claim.created_at
         TASK_WAIT_SECONDS.labels(claim.function, claim.queue).observe(
@@ -120,10 +138,24 @@ class Executor:
         )
         log.info("attempt started")
         with TASK_RUN_SECONDS.labels(claim.function, claim.queue).time():
-            outcome, context = self._call(runner, claim)
+            outcome, sessions = self._call(runner, claim, spec)
         failpoints.hit("execution.before_record")
+        self._record(runner, claim, outcome, sessions)
+
+    def _postpone(self, runner: asyncio.Runner, claim: Row[Any]) -> None:
+        log.warning("no code for the task", task=claim.function)
+        patience = self._services.settings.celery.unknown_task_patience_seconds
         try:
-            sessions = context.sessions if context else {}
+            outcome = run_on(runner, postponed(self._services.databases, claim, patience))
+        except _AWAY as error:
+            log.warning("the lease is left to run out", error=type(error).__name__)
+            return
+        self._record(runner, claim, outcome, {})
+
+    def _record(
+        self, runner: asyncio.Runner, claim: Row[Any], outcome: Outcome, sessions: Sessions
+    ) -> None:
+        try:
             row, outcome = self._recorder.record(runner, claim, outcome, sessions)
         except StaleAttempt as error:
             log.warning("attempt lost its lease", detail=error.detail)
@@ -132,12 +164,9 @@ class Executor:
         log.info("attempt ended", status=row.status)
         run_on(runner, self._afterwards(row, outcome))
 
-    def _call(self, runner: asyncio.Runner, claim: Row[Any]) -> tuple[Outcome, TaskContext | None]:
-        spec = self._services.registry.find(claim.function)
-        if spec is None:
-            return failed(
-                claim, TaskNotRegistered(f"No task is called '{claim.function}'."), (), []
-            ), None
+    def _call(
+        self, runner: asyncio.Runner, claim: Row[Any], spec: TaskSpec
+    ) -> tuple[Outcome, Sessions]:
         context = TaskContext(
             self._services,
             claim,
@@ -148,14 +177,14 @@ class Executor:
             value = self._call_function(runner, spec, context, claim)
             result = run_on(runner, self._encode(spec, claim, value))
         except Exception as error:  # noqa: BLE001 - whatever a task raises is an outcome
-            return self._failure(runner, claim, spec, context, error), context
+            return self._failure(runner, claim, spec, context, error), context.sessions
         except asyncio.CancelledError as error:
-            return self._failure(runner, claim, spec, context, error), context
+            return self._failure(runner, claim, spec, context, error), context.sessions
         except SystemExit as error:
             if type(error) is not SystemExit:
                 raise  # The pool's own ways to stop a worker derive from it.
-            return self._failure(runner, claim, spec, context, error), context
-        return succeeded(result, context.log.take(), context.children), context
+            return self._failure(runner, claim, spec, context, error), context.sessions
+        return succeeded(result, context.log.take(), context.children), context.sessions
 
     def _call_function(
         self, runner: asyncio.Runner, spec: TaskSpec, context: TaskContext, claim: Row[Any]
@@ -166,7 +195,7 @@ class Executor:
         if not spec.signature.is_async:
             return function(*positional, **arguments)
         return run_on(
-            runner, _bounded(function(*positional, **arguments), claim.options["timeout_seconds"])
+            runner, bounded(function(*positional, **arguments), claim.options["timeout_seconds"])
         )
 
     def _failure(
@@ -201,7 +230,8 @@ class Executor:
         """Send the messages that the commit stands for; the sweeper sends what is lost here."""
         wakeups = [child.wakeup(child.delay_seconds or 0.0) for child in outcome.children]
         if outcome.retry_after_seconds is not None and row.status == Status.RETRYING:
-            TASK_RETRIES.labels(row.function, row.queue).inc()
+            if outcome.transition is RETRY:
+                TASK_RETRIES.labels(row.function, row.queue).inc()
             wakeups.append(wakeup_of(row, outcome.retry_after_seconds))
         try:
             await self._services.outbox.flush(wakeups)
@@ -251,14 +281,3 @@ def _is_id(text: str) -> bool:
         return bool(parse_id(text))
     except ValueError:
         return False
-
-
-async def _bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
-    async with asyncio.timeout(seconds) as limit:
-        try:
-            return await coroutine
-        except TimeoutError as error:
-            if limit.expired():
-                raise
-            # The task's own time-out is an error like any other, not our limit.
-            raise TimeoutError(str(error) or "A step of the task timed out.") from error

@@ -28,3 +28,15 @@ def cancel_leftovers(runner: asyncio.Runner) -> None:
         task.cancel()
     if leftovers:
         loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
+
+
+async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Return what the coroutine returns; TimeoutError after so many seconds."""
+    async with asyncio.timeout(seconds) as limit:
+        try:
+            return await coroutine
+        except TimeoutError as error:
+            if limit.expired():
+                raise
+            # The task's own time-out is an error like any other, not our limit.
+            raise TimeoutError(str(error) or "A step of the task timed out.") from error

@@ -217,6 +217,22 @@ RETRY = _moving(
     ),
 )
 
+# The worker has no code for the task: the attempt is not charged, and the run comes again later.
+POSTPONE = _moving(
+    "postpone",
+    update(TaskRun)
+    .where(_THIS_ATTEMPT)
+    .values(
+        attempt=RUN.attempt - 1,
+        error=bindparam("error", type_=JsonType()),
+        scheduled_for=db_now_plus(_float("delay_seconds")),
+        published_at=null(),
+        updated_at=db_now(),
+        **_unless_cancelled(literal(Status.RETRYING, String)),
+        **_NO_LEASE,
+    ),
+)
+
 # The worker's main process speaks for an attempt whose own process can no more. The fence rises, so
 # that a process that is not quite dead yet writes nothing.
 _OWNED = and_(

@@ -124,7 +124,7 @@ def malformed(yard: Yard) -> Iterator[Row]:
     with yard.stack(workers=2) as stack:
         report = run_malformed(stack, count=count, seed=yard.seed)
     yield Row(
-        f"{count} malformed messages (M1 to M10, random bytes)",
+        f"{count} malformed messages (M1 to M10, Celery's own tasks, random bytes)",
         f"{count} dead letters, 0 worker exits",
         f"{report.kept} dead letters, {report.worker_exits} exits of workers, "
         f"{report.child_exits} of children; forged messages of real runs ran once with the row's "

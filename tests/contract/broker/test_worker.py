@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from app.celery_worker.messages import BODY
+from app.celery_worker.site import UNKNOWN_TASK
 from app.common.ids import new_id
 from tests.contract.broker.yards import Yard, await_it, embedded_yard, real_yard
 from tests.services import Services
@@ -71,6 +73,18 @@ def test_urgent_work_goes_first_when_a_slot_is_free(yard: Yard, tmp_path: Path) 
 Bad = tuple[bytes, dict[str, Any], dict[str, Any] | None]
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
 CALL = b"[[], {}, {}]"
+# What comes with every Celery app, called as it wants to be.
+BUILT_IN = [
+    ("celery.backend_cleanup", CALL),
+    ("celery.accumulate", b"[[1, 2], {}, {}]"),
+    ("celery.map", b'[[{"task": "celery.accumulate"}, [1, 2]], {}, {}]'),
+    ("celery.starmap", b'[[{"task": "celery.accumulate"}, [[1], [2]]], {}, {}]'),
+    ("celery.chunks", b'[[{"task": "celery.accumulate"}, [[1], [2]], 1], {}, {}]'),
+    ("celery.group", b"[[[], null, []], {}, {}]"),
+    ("celery.chain", CALL),
+    ("celery.chord", b"[[[], []], {}, {}]"),
+    ("celery.chord_unlock", b'[["group", {"task": "celery.accumulate"}], {}, {}]'),
+]
 
 
 def ours(**more: Any) -> dict[str, Any]:
@@ -95,6 +109,8 @@ def bad_messages() -> dict[str, Bad]:
         "no content type": (CALL, {}, ours()),
         "bad encoding": (CALL, typed("application/json", "utf-99"), ours()),
         "unknown task": (CALL, JSON, ours(task="probe.unknown")),
+        **{f"Celery's own {name}": (body, JSON, ours(task=name)) for name, body in BUILT_IN},
+        "the task for tasks without code": (CALL, JSON, ours(task=UNKNOWN_TASK)),
         "id is no UUID": (CALL, JSON, ours(id="../etc/passwd")),
         "unknown run": (CALL, JSON, ours()),
         "no headers": (CALL, JSON, None),
@@ -139,6 +155,27 @@ def publish(yard: Yard, *messages: Bad) -> None:
             message = channel.prepare_message(body, headers=headers, **basics)
             queue = yard.topology.broker_queue("default", 5)
             channel.basic_publish(message, exchange="", routing_key=queue)
+
+
+def test_a_run_without_code_waits_and_a_forged_message_for_it_is_kept(yard: Yard) -> None:
+    before = {letter.id for letter in yard.dead_letters()}
+    run_id = yard.submit("probe.echo_text", {"text": "x"}, delay_seconds=3.0)
+    yard.rename_function(run_id, "probe.newer")
+    # It names no task of this worker and no function of the run.
+    publish(yard, (BODY, JSON, ours(task="os.system", id=run_id)))
+
+    def archived() -> Any:
+        letters = [letter for letter in yard.dead_letters() if letter.id not in before]
+        return letters or None
+
+    (letter,) = await_it(archived)
+    assert (letter.task, letter.run_id) == ("os.system", None)
+    publish(yard, (BODY, JSON, ours(task="probe.newer", id=run_id)))
+    row = yard.await_status(run_id, "RETRYING")
+    assert (row.error["type"], row.attempt) == ("TaskNotRegistered", 0)
+    yard.rename_function(run_id, "probe.echo_text")
+    row = yard.await_status(run_id, "SUCCEEDED", "FAILED")
+    assert (row.status, row.result, row.attempt) == ("SUCCEEDED", "x", 1)
 
 
 def test_forged_arguments_callbacks_and_history_change_nothing(yard: Yard) -> None:

@@ -76,6 +76,23 @@ def _m5(choices: random.Random) -> BadMessage:
     return BadMessage("M5 unknown task", messages.BODY, headers_of(str(uuid.uuid4()), task))
 
 
+def _m5_of_celery(choices: random.Random) -> BadMessage:
+    # They come with every Celery app, and each is called here as it wants to be.
+    part = {"task": "celery.accumulate"}
+    task, arguments = choices.choice(
+        [
+            ("celery.backend_cleanup", []),
+            ("celery.accumulate", [1, 2]),
+            ("celery.map", [part, [1, 2]]),
+            ("celery.starmap", [part, [[1], [2]]]),
+            ("celery.chunks", [part, [[1], [2]], 1]),
+            ("celery.chord_unlock", ["group", part]),
+        ]
+    )
+    body = json.dumps([arguments, {}, {}]).encode()
+    return BadMessage("M5 Celery's own task", body, headers_of(str(uuid.uuid4()), task))
+
+
 def _m6(choices: random.Random) -> BadMessage:
     run_id = choices.choice([str(uuid.uuid4()), "no-uuid", "' OR 1=1 --", "", "\u0000"])
     return BadMessage("M6 unknown run", messages.BODY, headers_of(run_id))
@@ -106,7 +123,7 @@ def _noise(choices: random.Random) -> BadMessage:
     return BadMessage("random bytes", body, unknown_run() if known else {})
 
 
-_CLASSES: Final = (_m1, _m2, _m3, _m4, _m5, _m6, _m7, _m8, _m9, _m10, _noise)
+_CLASSES: Final = (_m1, _m2, _m3, _m4, _m5, _m5_of_celery, _m6, _m7, _m8, _m9, _m10, _noise)
 
 
 @dataclass(frozen=True)

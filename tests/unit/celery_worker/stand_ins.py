@@ -59,6 +59,11 @@ class StandInExecution:
     runs: list[str] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
     coroutine: Callable[[], Any] | None = None
+    unknown: list[tuple[str, str]] = field(default_factory=list)
+
+    def execute_unknown(self, runner: asyncio.Runner, run_id: str, function: str) -> Disposition:
+        self.unknown.append((run_id, function))
+        return self.execute(runner, run_id)
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
         self.runs.append(run_id)

@@ -6,6 +6,7 @@ from celery.exceptions import Reject
 
 from app.celery_worker import celery_app, inproc
 from app.celery_worker.celery_app import create_celery
+from app.celery_worker.site import UNKNOWN_TASK
 from app.celery_worker.worker import current_runtimes
 from app.common.ids import new_id
 from app.config import load_settings
@@ -96,6 +97,19 @@ def test_a_task_runs_the_row_of_its_id_and_ignores_its_arguments() -> None:
     run_id = new_id()
     app.tasks["test.task"].apply(args=("forged",), kwargs={"text": "forged"}, task_id=run_id)
     assert yard.execution.runs == [run_id]
+    current_runtimes(app).close()
+
+
+def test_a_wake_up_for_a_task_without_code_keeps_its_name() -> None:
+    yard = Yard()
+    app = make(yard)
+    run_id = new_id()
+    task: Any = app.tasks[UNKNOWN_TASK]
+    # As a worker does: each header of the message is an attribute of the request.
+    task.push_request(id=run_id, function="test.gone")
+    task.run()
+    task.pop_request()
+    assert yard.execution.unknown == [(run_id, "test.gone")]
     current_runtimes(app).close()
 
 

@@ -2,12 +2,14 @@ import json
 from typing import Any
 
 import pytest
+from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu.message import Message
 
 from app.celery_worker import messages
-from app.celery_worker.inspection import BadMessage, cleaned
+from app.celery_worker.inspection import BadMessage, celery_builtins, cleaned
+from app.celery_worker.site import UNKNOWN_TASK
 from app.common.ids import new_id
 from app.tasks.transport import Wakeup
 
@@ -49,6 +51,48 @@ def test_only_what_we_send_is_read() -> None:
     }
     assert clean.headers["retries"] == 0
     assert clean.payload == json.loads(messages.BODY)
+
+
+def test_a_wake_up_for_an_unknown_task_goes_to_the_one_that_asks_the_row() -> None:
+    wakeup = Wakeup(new_id(), "test.gone", "default", timeout_seconds=5)
+    clean = cleaned(message(headers=messages.headers_of(wakeup)), OURS, KNOWN)
+    assert clean.headers["task"] == UNKNOWN_TASK
+    assert clean.headers["function"] == "test.gone"
+    assert clean.headers["id"] == wakeup.run_id
+    assert clean.headers["timelimit"] == [15.5, 5.5]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'[["x"], {}, null]', {"task": "test.gone", "id": new_id()}),
+        (messages.BODY, {"task": "test.gone", "id": "7"}),
+        (b'[["x"], {}, null]', {"task": UNKNOWN_TASK, "id": new_id()}),
+    ],
+    ids=["foreign body", "no run's id", "by its inner name"],
+)
+def test_an_unknown_task_is_refused_unless_it_may_be_a_runs(
+    body: bytes, headers: dict[str, Any]
+) -> None:
+    with pytest.raises(BadMessage):
+        cleaned(message(body, headers=headers), OURS, KNOWN | {UNKNOWN_TASK})
+
+
+def test_the_inner_name_says_nothing_about_a_run() -> None:
+    headers = {"task": UNKNOWN_TASK, "id": new_id(), "function": "test.task"}
+    clean = cleaned(message(headers=headers), OURS, KNOWN | {UNKNOWN_TASK})
+    assert clean.headers["function"] == UNKNOWN_TASK
+
+
+def test_celerys_own_tasks_are_told_from_an_authors() -> None:
+    app = Celery("test", set_as_current=False)
+    for name in ("celery.of_an_author", "test.plain"):
+        app.task(name=name, shared=False)(new_id)
+    app.finalize()
+    names = celery_builtins(app)
+    assert {"celery.backend_cleanup", "celery.map", "celery.starmap", "celery.chunks"} <= names
+    assert {"celery.group", "celery.chain", "celery.chord", "celery.chord_unlock"} <= names
+    assert not names & {"celery.of_an_author", "test.plain"}
 
 
 def test_a_plain_task_keeps_its_arguments() -> None:

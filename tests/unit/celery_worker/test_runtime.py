@@ -31,6 +31,16 @@ def test_a_delivery_runs_inside_the_messages_trace() -> None:
     assert yard.services[0].closed
 
 
+def test_a_delivery_of_an_unknown_task_is_told_as_one() -> None:
+    yard = Yard()
+    runtime = Runtime(yard.site, "w@h")
+    runtime.execute(wakeup())
+    stranger = wakeup(function="test.gone")
+    runtime.execute(stranger)
+    assert yard.execution.unknown == [(stranger.run_id, "test.gone")]
+    runtime.close()
+
+
 @pytest.mark.parametrize("answer", [Disposition.DONE, Disposition.UNKNOWN])
 def test_what_becomes_of_the_message_is_passed_on(answer: Disposition) -> None:
     yard = Yard()
