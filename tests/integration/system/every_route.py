@@ -1,0 +1,38 @@
+"""Every route of the API, called over HTTP alone; the same script for every form of the product."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+
+from tests.integration.system.main_job import main_job
+from tests.integration.system.recording import Recorder
+from tests.integration.system.scenario import identities, jobs, runs, service
+
+Seen = dict[str, Any]
+
+
+def every_route(client: httpx2.Client) -> tuple[Seen, list[str]]:
+    """Do the main job and call every other route; return what was seen, and the operations of the
+    OpenAPI document that no request has met.
+    """
+    recorder = Recorder()
+    base_url = str(client.base_url)
+    root = base_url.removesuffix("/").removesuffix("/api/v1")
+    nobody = recorder.watch(httpx2.Client(base_url=base_url, timeout=60, trust_env=False))
+    recorder.watch(client)
+    steps: dict[str, Callable[[], Any]] = {
+        "tokens": lambda: identities.tokens(client, nobody),
+        "users": lambda: identities.users(client),
+        "service clients": lambda: identities.clients(client, nobody),
+        "the registry": lambda: runs.registry(client),
+        "submission": lambda: runs.submission(client),
+        "a cancelled run": lambda: runs.cancelled(client),
+        "a failed run": lambda: runs.failed(client),
+        "jobs": lambda: jobs.jobs(client, root),
+        "the service": lambda: service.service(client, root),
+    }
+    told = main_job(client) | {name: step() for name, step in steps.items()}
+    document = client.get(f"{root}/openapi.json").json()
+    nobody.close()
+    return told, recorder.not_called(document)

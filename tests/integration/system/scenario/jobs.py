@@ -1,0 +1,20 @@
+"""Lint jobs beyond the main job, at both of their addresses."""
+
+from typing import Any
+
+import httpx2
+
+from tests.integration.system.main_job import follow, submit
+from tests.integration.system.recording import seen
+
+
+def jobs(client: httpx2.Client, root: str) -> list[Any]:
+    """List jobs, and read one as the older clients do: without the prefix."""
+    job_id = submit(client, {"sql_content": "SELECT a  FROM b\n"})
+    follow(client, job_id)
+    listed = client.get("/jobs", params={"limit": 1})
+    return [
+        (listed.status_code, [job["job_id"] == job_id for job in listed.json()["items"]]),
+        seen(client.get(f"{root}/jobs/{job_id}")),
+        seen(client.get("/jobs", params={"status": "NOT_A_STATUS"}))[0],
+    ]
