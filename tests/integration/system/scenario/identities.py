@@ -60,7 +60,7 @@ def clients(client: httpx2.Client, nobody: httpx2.Client) -> list[Any]:
     }
     token = nobody.post("/auth/token", data=form)
     own = {"Authorization": f"Bearer {token.json()['access_token']}"}
-    none = {"limit": 1, "task": "no.such_task"}
+    none = {"limit": "1", "task": "no.such_task"}
     wanted = {"task": "text.count_words", "params": {}}
     return [
         seen(made)[0],
