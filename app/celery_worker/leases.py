@@ -68,8 +68,9 @@ class LeaseKeeper:
         self._worker = worker
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._owned: frozenset[str] = frozenset()
-        self._missed: frozenset[str] = frozenset()
+        # Requests, not run ids: the next attempt of a run may be in the same process.
+        self._owned: frozenset[Any] = frozenset()
+        self._missed: frozenset[Any] = frozenset()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="taskyard-leases", daemon=True)
@@ -94,20 +95,23 @@ class LeaseKeeper:
 
     def beat(self, databases: Databases) -> None:
         """Renew the leases once, and stop the runs that have been missing in two answers."""
-        requests = self._active()
-        active = {(request.id, request.worker_pid) for request in requests}
+        requests = frozenset(self._active())
+        attempts = {request: (request.id, request.worker_pid) for request in requests}
         with GATE:
-            owned = beat_leases(
-                databases, self._worker.hostname, active, self._site.settings.celery.lease_seconds
+            ours = beat_leases(
+                databases,
+                self._worker.hostname,
+                frozenset(attempts.values()),
+                self._site.settings.celery.lease_seconds,
             )
+        owned = frozenset(request for request in requests if attempts[request] in ours)
         # One miss is no loss: the child may have recorded the outcome and be on its way back.
-        missing = (self._owned | self._missed) & {run_id for run_id, _ in active} - owned
+        missing = (self._owned | self._missed) & requests - owned
         lost = missing & self._missed
         self._missed = missing - lost
         self._owned = owned
-        for request in requests:
-            if request.id in lost:
-                self._stop(request)
+        for request in lost:
+            self._stop(request)
 
     def _active(self) -> list[Any]:
         """Return the requests of ours that a child or thread has begun."""

@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, Task, bootsteps, signals
 from celery.exceptions import Reject
 
+from app.celery_worker.grace import Grace
 from app.celery_worker.leases import LeaseKeeper
 from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import site_of
@@ -21,6 +22,7 @@ _log = get_logger(__name__)
 # process has one worker (Celery keeps the state of its requests in module globals as well).
 _runtimes: Runtimes | None = None
 _keeper: LeaseKeeper | None = None
+_grace: Grace | None = None
 
 
 class RunTask(Task[Any, Any]):
@@ -29,6 +31,9 @@ class RunTask(Task[Any, Any]):
     abstract = True
     acks_late = True
     reject_on_worker_lost = True
+    # After the hard limit the message comes back as well: the next attempt may need it.
+    acks_on_timeout = False
+    Request = "app.celery_worker.requests:RunRequest"
     ignore_result = True
     store_errors_even_if_ignored = False
     typing = False
@@ -75,6 +80,12 @@ class WorkerLife(bootsteps.StartStopStep):
         if _keeper is not None:
             _keeper.start()
 
+    def close(self, w: Any) -> None:
+        """Begin the grace period; no more messages are taken from here on."""
+        global _grace  # noqa: PLW0603 - see above
+        _grace = Grace(site_of(w.app).settings.celery.shutdown_grace_seconds)
+        _grace.start()
+
     def stop(self, w: Any) -> None:
         """Nothing yet: runs that finish during a warm shutdown still need their leases."""
 
@@ -105,6 +116,8 @@ def _close_child(**_: Any) -> None:
 @signals.worker_shutdown.connect(weak=False, dispatch_uid="taskyard.end")
 def _end_worker(**_: Any) -> None:
     # The pool has ended. The runtimes of pool threads, and of a solo worker, are still open here.
+    if _grace is not None:
+        _grace.stop()
     if _keeper is not None:
         _keeper.stop()
     if _runtimes is not None:

@@ -15,20 +15,21 @@ _RUN = TaskRun.__table__.c
 
 def beat_leases(
     databases: Databases, worker: str, active: Collection[tuple[str, int]], lease_seconds: float
-) -> frozenset[str]:
+) -> frozenset[tuple[str, int]]:
     """Renew the leases of the active attempts, given as (run id, process id), in one statement.
 
-    Returns the run ids whose lease is still this worker's. A run that was in an
-    earlier answer and is not in this one has been taken over: its attempt must stop.
+    Returns those whose lease is still this worker's. An attempt that was in an earlier answer and
+    is not in this one has lost its run: it must stop.
     """
     if not active:
         return frozenset()
-    owners = [(run_id, f"{worker}:{pid}") for run_id, pid in active]
+    attempts = {(run_id, f"{worker}:{pid}"): (run_id, pid) for run_id, pid in active}
     statement = (
         update(TaskRun)
-        .where(_RUN.status == Status.RUNNING, tuple_(_RUN.id, _RUN.lease_owner).in_(owners))
+        .where(_RUN.status == Status.RUNNING, tuple_(_RUN.id, _RUN.lease_owner).in_(attempts))
         .values(lease_expires_at=db_now_plus(lease_seconds), updated_at=db_now())
-        .returning(_RUN.id)
+        .returning(_RUN.id, _RUN.lease_owner)
     )
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
-        return frozenset(connection.execute(statement).scalars())
+        rows = connection.execute(statement).all()
+    return frozenset(attempts[row.id, row.lease_owner] for row in rows)

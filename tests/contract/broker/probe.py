@@ -52,6 +52,12 @@ def hang_process() -> bool:
     return 0 in itertools.repeat(1)
 
 
+@register_task("probe.hang_first", max_attempts=2, timeout_seconds=1, backoff_seconds=0.1)
+def hang_first(ctx: TaskContext) -> int:
+    """Hang outside of Python in the first attempt, and return the second."""
+    return int(ctx.attempt == 1 and 0 in itertools.repeat(1)) or ctx.attempt
+
+
 @register_task("probe.crash_process", max_attempts=2, backoff_seconds=0.1)
 def crash_process() -> None:
     """End the process that runs it, as a broken native library does."""

@@ -364,7 +364,7 @@ def test_the_heartbeat_renews_only_its_own_leases(install: Install) -> None:
     assert beat_leases(databases, "worker-9", [(run_id, 78)], 60) == frozenset()
     assert beat_leases(databases, "worker-8", [(run_id, 77)], 60) == frozenset()
     assert yard.row(run_id).lease_expires_at == before
-    assert beat_leases(databases, "worker-9", [(run_id, 77)], 60) == {run_id}
+    assert beat_leases(databases, "worker-9", [(run_id, 77)], 60) == {(run_id, 77)}
     assert yard.row(run_id).lease_expires_at > before
 
 

@@ -130,6 +130,24 @@ def test_a_run_that_is_not_claimed_yet_is_left_alone(
     assert not requests[0].terminated
 
 
+@pytest.mark.parametrize("pid", [8, 7])
+def test_the_misses_of_a_dead_attempt_are_not_the_next_ones(
+    databases: Databases, requests: list[Request], pid: int
+) -> None:
+    dead = requests[0]
+    running_row(databases, dead.id)
+    keeper = LeaseKeeper(Yard().site, Worker())
+    keeper.beat(databases)
+    set_owner(databases, dead.id, "nobody")
+    keeper.beat(databases)
+    state.active_requests.discard(dead)
+    again = Request(id=dead.id, worker_pid=pid)
+    state.active_requests.add(again)
+    keeper.beat(databases)
+    keeper.beat(databases)
+    assert not again.terminated
+
+
 def test_one_miss_and_an_answer_start_the_count_again(
     databases: Databases, requests: list[Request]
 ) -> None:

@@ -84,5 +84,5 @@ def test_containers_have_longer_to_stop_than_their_process() -> None:
     def seconds(name: str) -> int:
         return int(services[name]["stop_grace_period"].removesuffix("s"))
 
-    assert seconds("worker") > settings["celery"]["lease_seconds"]
+    assert seconds("worker") > settings["celery"]["shutdown_grace_seconds"]
     assert seconds("api") > settings["server"]["shutdown_grace_seconds"]
