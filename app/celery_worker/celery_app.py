@@ -120,8 +120,9 @@ def _configuration(
         # A child opens its services before it says that it is up.
         "worker_proc_alive_timeout": 60.0,
         "worker_consumer": "app.celery_worker.consumer:RunConsumer",
-        # A run cut off from its broker is delivered again; two copies of it would only race.
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # A run needs its row, not its message: it goes on, and the copy that the broker delivers
+        # meanwhile finds it running. Killed, it would lose its work at every hiccup of the broker.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_detect_quorum_queues": True,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,

@@ -1,7 +1,7 @@
 """Broker connections whose every wait is bounded, and the declaration of the topology on them."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection
@@ -9,6 +9,10 @@ from kombu import Connection
 from app.celery_worker import inproc
 from app.celery_worker.topology import QueueSpec, Topology, all_queues
 from app.common.errors import ConfigurationError, ServiceUnavailable
+
+# RabbitMQ tells the consumers of a deleted queue, unless it exists again by then: it connects them
+# to the new queue with the old count of messages, and they get none (3.10; see `hearing`).
+QUEUE_GONE_SECONDS: Final = 0.5
 
 
 class TopologyMismatch(ConfigurationError):

@@ -5,14 +5,16 @@ JSON of another shape. Here everything that is not a wake-up of ours is rejected
 takes it to the dead-letter queue.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from amqp.exceptions import ConsumerCancelled
 from celery import bootsteps
 from celery.exceptions import WorkerShutdown
 from celery.utils.log import get_logger as get_celery_logger
+from celery.worker import state
 from celery.worker.consumer import Consumer
-from celery.worker.state import maybe_shutdown
 from kombu import Connection, compression
 
 from app.celery_worker import connections
@@ -53,6 +55,7 @@ class RunConsumer(Consumer):
             DeclareTopology,
         )
 
+    controller: Any
     strategies: dict[str, Any]
     connection_errors: tuple[type[BaseException], ...]
 
@@ -94,6 +97,20 @@ class RunConsumer(Consumer):
 
         return on_message
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of the connection; a queue that was deleted is not declared again at once."""
+        super().on_connection_error_after_connected(exc)
+        if isinstance(exc, ConsumerCancelled):
+            time.sleep(connections.QUEUE_GONE_SECONDS)
+
+    def on_close(self) -> None:
+        """Forget the old connection's messages; what runs goes on and keeps its slots."""
+        super().on_close()
+        semaphore = getattr(self.controller, "semaphore", None)
+        if semaphore is not None:
+            # Celery frees all slots here, and would hold a message for a process that is busy.
+            semaphore.value = max(0, semaphore.initial_value - len(state.active_requests))
+
     def refuse(self, message: Any, why: str) -> None:
         """Reject a message: it goes to the dead-letter queue of the queue that it came from."""
         info = message.delivery_info or {}
@@ -130,7 +147,7 @@ class RunConsumer(Consumer):
             interval_start=_FIRST_RECONNECT_SECONDS,  # type: ignore[arg-type]  # as above
             interval_step=_RECONNECT_STEP_SECONDS,  # type: ignore[arg-type]  # as above
             interval_max=_LONGEST_RECONNECT_SECONDS,  # type: ignore[arg-type]  # as above
-            callback=maybe_shutdown,
+            callback=state.maybe_shutdown,
         )
         self.first_connection_attempt = False
         return conn

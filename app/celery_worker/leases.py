@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from celery.worker import state
 
+from app.celery_worker.hearing import Hearing
 from app.celery_worker.site import Site
 from app.common.logging import get_logger
 from app.db import Databases
@@ -66,6 +67,7 @@ class LeaseKeeper:
     def __init__(self, site: Site, worker: Any) -> None:
         self._site = site
         self._worker = worker
+        self._hearing = Hearing(site, worker)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         # Requests, not run ids: the next attempt of a run may be in the same process.
@@ -88,6 +90,8 @@ class LeaseKeeper:
             while not self._ended.wait(interval):
                 try:
                     self.beat(databases)
+                    with GATE:
+                        self._hearing.check(databases)
                 except Exception as error:  # noqa: BLE001 - a database that is away comes back
                     _log.warning("leases.not_renewed", error=repr(error))
         finally:

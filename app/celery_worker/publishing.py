@@ -11,6 +11,7 @@ from typing import Any, Final
 from app.celery_worker import messages
 from app.celery_worker.confirms import BROKER_TROUBLE, ConfirmChannel, Letter, seconds_left
 from app.celery_worker.connections import (
+    QUEUE_GONE_SECONDS,
     BrokerUnavailable,
     TopologyMismatch,
     declare_exchanges,
@@ -142,7 +143,11 @@ class Publisher:
             self._drop(None)
         except BROKER_TROUBLE as error:
             self._drop(error)
-        return set() if channel is None else channel.sent()
+        if channel is None:
+            return set()
+        if channel.returned:
+            time.sleep(min(QUEUE_GONE_SECONDS, max(0.0, deadline - time.monotonic())))
+        return channel.sent()
 
     def _publish(self, channel: ConfirmChannel, letters: Sequence[Letter], deadline: float) -> None:
         failpoints.hit("publisher.before_publish")

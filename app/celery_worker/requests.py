@@ -33,7 +33,7 @@ class RunRequest(Request):
     """
 
     stopped_by_us = False
-    _database_away_until: ClassVar[float] = 0.0
+    database_away_until: ClassVar[float] = 0.0
 
     @property
     def is_elsewhere(self) -> bool:
@@ -43,22 +43,24 @@ class RunRequest(Request):
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
         """Record what the process cannot; called in the main process for every end but success."""
-        error = _loss_of(exc_info.exception)
+        error = loss_of(exc_info.exception)
         if error is not None and self.is_elsewhere:
-            self._try_to_record(error)
+            self.try_to_record(error)
         super().on_failure(exc_info, *args, **kwargs)
 
-    def _try_to_record(self, error: Exception) -> None:
-        if time.monotonic() < RunRequest._database_away_until:
+    def try_to_record(self, error: Exception) -> None:
+        """Record the loss, if the database is there; the lease runs out otherwise."""
+        if time.monotonic() < RunRequest.database_away_until:
             _log.warning("loss.not_recorded", task_id=self.id, error="the database is away")
             return
         try:
-            self._record(error)
-        except Exception as failure:  # noqa: BLE001 - the lease runs out, and the sweeper sees it
-            RunRequest._database_away_until = time.monotonic() + _LEFT_ALONE_SECONDS
+            self.record(error)
+        except Exception as failure:  # noqa: BLE001 - the sweeper sees the lease run out
+            RunRequest.database_away_until = time.monotonic() + _LEFT_ALONE_SECONDS
             _log.warning("loss.not_recorded", task_id=self.id, error=repr(failure))
 
-    def _record(self, error: Exception) -> None:
+    def record(self, error: Exception) -> None:
+        """Give the run back, or count the attempt as lost."""
         # The same thread forks the pool's processes, so none is born in the middle of this.
         owner = f"{self.hostname}:{self.worker_pid}"
         databases = _databases_of(site_of(self.app))
@@ -74,7 +76,7 @@ class RunRequest(Request):
             _log.warning(event, task_id=self.id, task=self.name, error=str(error))
 
 
-def _loss_of(error: BaseException) -> Exception | None:
+def loss_of(error: BaseException) -> Exception | None:
     """Return what to record of the pool's error; None when the process has ended the attempt."""
     if isinstance(error, ExceptionWithTraceback):
         error = error.exc

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import tuple_, update
+from sqlalchemy import ColumnElement, literal_column, or_, select, tuple_, update
 
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
@@ -11,6 +11,8 @@ from app.tasks.models import TaskRun
 from app.tasks.statuses import Status
 
 _RUN = TaskRun.__table__.c
+# Written out, not bound: a partial index serves only a condition that the planner can read.
+_IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")
 
 
 def beat_leases(
@@ -33,3 +35,20 @@ def beat_leases(
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
         rows = connection.execute(statement).all()
     return frozenset(attempts[row.id, row.lease_owner] for row in rows)
+
+
+def is_overlooked(databases: Databases, queues: Collection[str], seconds: float) -> bool:
+    """Return whether a run of the queues has been due, and on the broker, for so long."""
+    old = db_now_plus(-seconds)
+    overlooked = (
+        select(_RUN.id)
+        .where(
+            _IS_WAITING,
+            _RUN.published_at < old,
+            or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old),
+            _RUN.queue.in_(queues),
+        )
+        .limit(1)
+    )
+    with databases.sync_autocommit(APPLICATION_BIND) as connection:
+        return connection.execute(overlooked).one_or_none() is not None

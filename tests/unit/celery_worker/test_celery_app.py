@@ -34,7 +34,7 @@ def test_what_keeps_work_from_being_lost_is_set() -> None:
     assert conf.task_acks_late
     assert conf.task_reject_on_worker_lost
     assert conf.worker_prefetch_multiplier == 1
-    assert conf.worker_cancel_long_running_tasks_on_connection_loss
+    assert not conf.worker_cancel_long_running_tasks_on_connection_loss
     assert conf.broker_connection_max_retries is None
     assert conf.broker_transport_options["confirm_publish"]
     assert conf.accept_content == ["json"]
