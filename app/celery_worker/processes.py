@@ -27,9 +27,7 @@ def run_worker(
         # Two workers of one name on one machine would take each other's control messages.
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
         loglevel=settings.logging.level,
-        concurrency=None
-        if concurrency is None
-        else concurrency + settings.celery.reserved_processes,
+        concurrency=concurrency,
         queues=",".join(queues) or None,
         quiet=True,
     )

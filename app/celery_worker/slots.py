@@ -80,7 +80,7 @@ class Slots:
     @property
     def _reserve(self) -> int:
         # A pool that somebody shrinks to its reserve still runs everything.
-        return max(0, min(self._reserved, self._semaphore.initial_value - 1))
+        return max(0, min(self._reserved, int(self._semaphore.initial_value) - 1))
 
     def _keeps_one(self) -> bool:
         # Asked while a slot comes back, before it is counted.
