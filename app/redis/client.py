@@ -7,7 +7,7 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
@@ -109,6 +109,23 @@ class Cache:
         """Return the value; None when it is absent or the store is gone."""
         found = await self._look_up(self._names.value(key))
         return json.loads(found) if isinstance(found, bytes) else None
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, object]:
+        """Return the values of the keys that are there; none when the store is gone."""
+        if not keys:
+            return {}
+        names = [self._names.value(key) for key in keys]
+        answer = await self._guard.call(lambda: self._store.read_many(names))
+        if isinstance(answer, _Gone):
+            return {}
+        found = {
+            key: json.loads(text)
+            for key, text in zip(keys, answer, strict=True)
+            if text is not None and _is_json(text)
+        }
+        CACHE_REQUESTS.labels(result="hit").inc(len(found))
+        CACHE_REQUESTS.labels(result="miss").inc(len(keys) - len(found))
+        return {key: value for key, value in found.items() if value is not None}
 
     async def set(self, key: str, value: object, ttl_seconds: float | None = None) -> bool:
         """Keep a value; return whether the store took it."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from app.redis.errors import NotACounter
@@ -30,6 +30,11 @@ class MemoryStore:
         """Return the bytes, None when absent."""
         with self._lock:
             return self._live(key)
+
+    async def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes of each key, None where absent."""
+        with self._lock:
+            return [self._live(key) for key in keys]
 
     async def write(self, key: str, value: bytes, ttl_ms: int) -> None:
         """Keep the bytes."""

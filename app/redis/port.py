@@ -1,6 +1,6 @@
 """The ports: what callers see of the cache, and what the cache needs from a store."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,6 +31,9 @@ class CacheClient(Protocol):
 
     async def get(self, key: str) -> object | None:
         """Return the value; None when it is absent (or is null) or the store is gone."""
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, object]:
+        """Return the values of the keys that are there, in one round trip."""
 
     async def set(self, key: str, value: object, ttl_seconds: float | None = None) -> bool:
         """Keep a value; return whether the store took it (too large ones it does not)."""
@@ -86,6 +89,9 @@ class CacheStore(Protocol):
 
     async def read(self, key: str) -> bytes | None:
         """Return the bytes, None when absent."""
+
+    async def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes of each key, None where absent, in the order of the keys."""
 
     async def write(self, key: str, value: bytes, ttl_ms: int) -> None:
         """Keep the bytes."""

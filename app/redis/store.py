@@ -1,7 +1,7 @@
 """The store in Redis. Whatever goes wrong there is one thing to the cache: StoreGone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from redis.asyncio import Redis
@@ -29,6 +29,10 @@ class RedisStore:
         """Return the bytes, None when absent."""
         value: bytes | None = await self._call(lambda client: client.get(key))
         return value
+
+    async def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes of each key, None where absent."""
+        return list(await self._call(lambda client: client.mget(keys)))
 
     async def write(self, key: str, value: bytes, ttl_ms: int) -> None:
         """Keep the bytes."""

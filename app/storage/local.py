@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +14,8 @@ from app.storage.errors import StorageKeyError, StorageNotFound
 from app.storage.keys import STAGING_FOLDER, check_key, check_prefix
 from app.storage.staging import StagedFile, Staging
 
+# Each has an open descriptor until all are in place.
+_AT_ONCE = 64
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -32,6 +35,12 @@ class LocalStorage:
         """Write a whole file in one step."""
         with self.open_writer(key, create_only=create_only) as writer:
             writer.write(data)
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write whole files; the disk is waited for once in a while, not for each of them."""
+        waiting = iter(files)
+        while chunk := [(check_key(key), data) for key, data in islice(waiting, _AT_ONCE)]:
+            self._staging.put_all(chunk)
 
     @contextlib.contextmanager
     def open_writer(

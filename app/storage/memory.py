@@ -59,6 +59,11 @@ class MemoryStorage:
                 raise StorageConflict(f"'{key}' is taken, or a part of it is a file.")
             self._files[key] = bytes(data)
 
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Keep whole files."""
+        for key, data in files:
+            self.put(key, data)
+
     @contextlib.contextmanager
     def open_writer(
         self, key: str, *, create_only: bool = False, max_bytes: int | None = None

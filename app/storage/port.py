@@ -43,6 +43,12 @@ class SyncStorage(Protocol):
         With `create_only`, raise StorageConflict when the key is taken, also in a race.
         """
 
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write whole files as `put` does, durable when this returns, at much less cost for each.
+
+        When it raises, some of the files may be there and others not.
+        """
+
     def open_writer(
         self, key: str, *, create_only: bool = False, max_bytes: int | None = None
     ) -> AbstractContextManager[StorageWriter]:

@@ -1,6 +1,7 @@
 """Unfinished files: written aside, made durable, then put in place in one step."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
@@ -8,7 +9,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from app.common import failpoints
 from app.storage.confined import FILE_MODE, ConfinedRoot, translated
@@ -56,16 +57,25 @@ class StagedFile:
 
     def commit(self, *, create_only: bool) -> None:
         """Make the bytes durable and give them their key; StorageConflict with `create_only`."""
-        *parents, name = self._key.split("/")
         self.flush()
+        self.place(create_only=create_only)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Return the names of the folders that the file goes into."""
+        return tuple(self._key.split("/")[:-1])
+
+    def place(self, *, create_only: bool = False, durable: bool = True) -> None:
+        """Give the bytes their key; unless `durable`, the caller syncs the folder."""
+        *parents, name = self._key.split("/")
         with translated(self._key):
             for _ in range(_ATTEMPTS):
                 # A delete beside us may remove the folder between its making and its use.
                 with contextlib.suppress(FileNotFoundError):
-                    return self._place(parents, name, create_only=create_only)
+                    return self._place(parents, name, create_only=create_only, durable=durable)
             raise OSError(errno.EBUSY, "the folder is removed again and again")
 
-    def _place(self, parents: list[str], name: str, *, create_only: bool) -> None:
+    def _place(self, parents: list[str], name: str, *, create_only: bool, durable: bool) -> None:
         failpoints.hit("storage.before_rename")
         with self._root.folder(parents, create=True) as target:
             places = {"src_dir_fd": self._folder, "dst_dir_fd": target}
@@ -75,8 +85,9 @@ class StagedFile:
             else:
                 os.replace(self._name, name, **places)  # noqa: PTH105 - pathlib knows no dir_fd
             failpoints.hit("storage.after_rename")
-            # Without this, a crash of the machine could forget the new name.
-            os.fsync(target)
+            if durable:
+                # Without this, a crash of the machine could forget the new name.
+                os.fsync(target)
 
     def discard(self) -> None:
         """Close the file and remove what is left of it aside."""
@@ -103,6 +114,29 @@ class Staging:
             stack.callback(staged.discard)
             yield staged
 
+    def put_all(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Write some files: their bytes are made durable together, then all get their keys."""
+        with contextlib.ExitStack() as stack:
+            with translated(files[0][0]):
+                folder = stack.enter_context(self._root.folder([STAGING_FOLDER], create=True))
+                self._sweep_once(folder)
+            staged = []
+            for key, data in files:
+                with translated(key):
+                    staged.append(StagedFile(self._root, folder, key, None))
+                stack.callback(staged[-1].discard)
+                staged[-1].write(data)
+            with translated(files[0][0]):
+                if not _sync_file_system(folder):
+                    for file in staged:
+                        file.flush()
+            for file in staged:
+                file.place(durable=False)
+            with translated(files[0][0]):
+                for parents in {file.parents for file in staged}:
+                    with self._root.folder(parents, create=True) as target:
+                        os.fsync(target)
+
     def remove(self, parent: int, name: str) -> None:
         """Move a folder here in one step, then remove what is in it."""
         with self._root.folder([STAGING_FOLDER], create=True) as folder:
@@ -116,6 +150,17 @@ class Staging:
         if not self._swept:
             self._swept = True
             sweep(folder, _ABANDONED_AFTER_SECONDS)
+
+
+def _sync_file_system(folder: int) -> bool:
+    """Write everything to the disk that the folder lies on; False where there is no such call."""
+    try:
+        sync = ctypes.CDLL(None, use_errno=True).syncfs
+    except AttributeError:
+        return False
+    if sync(folder) != 0:
+        raise OSError(ctypes.get_errno(), "the file system cannot be synchronised")
+    return True
 
 
 def sweep(folder: int, older_than_seconds: float) -> int:

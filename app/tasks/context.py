@@ -17,11 +17,13 @@ from app.common.redaction import redact
 from app.common.strict_json import MAX_INTEGER, MIN_INTEGER, keepable
 from app.config.settings import APPLICATION_BIND, Settings
 from app.db import Databases
-from app.redis import CacheClient
+from app.redis import BlockingCache, CacheClient
+from app.redis.blocking import Run
 from app.storage import Storage
 from app.tasks.errors import RunCancelled, StaleAttempt
 from app.tasks.models import TaskRun
 from app.tasks.requests import NewRun, RunOptions, RunRequest
+from app.tasks.results import StoredResult
 from app.tasks.transitions import REPORT_PROGRESS
 
 _CANCEL_CHECK_SECONDS = 1.0
@@ -119,11 +121,13 @@ class TaskContext:
         services: ContextServices,
         claim: Row[Any],
         *,
+        run: Run,
         is_async: bool,
         plugin_settings: BaseModel | None = None,
     ) -> None:
         self._services = services
         self._claim = claim
+        self._run = run
         self._is_async = is_async
         self._sessions: dict[str, AsyncSession | Session] = {}
         self._children: list[NewRun] = []
@@ -158,9 +162,12 @@ class TaskContext:
         return self._services.settings
 
     @property
-    def cache(self) -> CacheClient:
-        """The cache, in a namespace of the task's plugin."""
-        return self._services.cache.namespace(self._claim.function.partition(".")[0])
+    def cache(self) -> Any:
+        """The cache, in a namespace of the task's plugin: a `CacheClient` in an `async def` task,
+        its blocking form in a `def` task.
+        """
+        cache = self._services.cache.namespace(self._claim.function.partition(".")[0])
+        return cache if self._is_async else BlockingCache(cache, self._run)
 
     @property
     def storage(self) -> Any:
@@ -225,22 +232,52 @@ class TaskContext:
 
         When the attempt fails, none of its children exists. Parameters are checked here.
         """
+        options = RunOptions(delay_seconds=delay_seconds, queue=queue, priority=priority)
+        child = self._new_child(task, params, task_id, options, labels)
+        self._children.append(child)
+        return child.id
+
+    def submit_known(
+        self,
+        task: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        result: StoredResult,
+        task_id: str | None = None,
+        queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> str:
+        """Add a child run whose result is known already, and return its id.
+
+        It begins as SUCCEEDED with that result: there is no message and no attempt. It is
+        committed with this run's outcome, as children are.
+        """
+        child = self._new_child(task, params, task_id, RunOptions(queue=queue), labels)
+        self._children.append(child.known(result.key))
+        return child.id
+
+    def _new_child(
+        self,
+        task: str,
+        params: Mapping[str, Any] | None,
+        task_id: str | None,
+        options: RunOptions,
+        labels: Mapping[str, str] | None,
+    ) -> NewRun:
         request = RunRequest(
             task=task,
             params=dict(params or {}),
-            options=RunOptions(delay_seconds=delay_seconds, queue=queue, priority=priority),
+            options=options,
             labels=dict(labels or {}),
             task_id=parse_id(task_id) if task_id else new_id(),
             parent_id=self.task_id,
         )
-        child = self._services.new_run(
+        return self._services.new_run(
             request,
             created_by=self._claim.created_by,
             tenant=self._claim.tenant,
             trace_id=self.trace_id,
         )
-        self._children.append(child)
-        return child.id
 
     # What the executor takes over at the end of the attempt.
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -170,6 +171,7 @@ class Executor:
         context = TaskContext(
             self._services,
             claim,
+            run=partial(run_on, runner),
             is_async=spec.signature.is_async,
             plugin_settings=self._services.plugin_settings.get(spec.plugin),
         )
@@ -228,7 +230,11 @@ class Executor:
 
     async def _afterwards(self, row: Row[Any], outcome: Outcome) -> None:
         """Send the messages that the commit stands for; the sweeper sends what is lost here."""
-        wakeups = [child.wakeup(child.delay_seconds or 0.0) for child in outcome.children]
+        wakeups = [
+            child.wakeup(child.delay_seconds or 0.0)
+            for child in outcome.children
+            if not child.has_ended
+        ]
         if outcome.retry_after_seconds is not None and row.status == Status.RETRYING:
             if outcome.transition is RETRY:
                 TASK_RETRIES.labels(row.function, row.queue).inc()

@@ -22,6 +22,7 @@ from app.common.redaction import mask_text
 from app.common.strict_json import keepable
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
+from app.db.types import db_now
 from app.tasks.errors import RunCancelled, StaleAttempt
 from app.tasks.insertion import first_event, insert_statement
 from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
@@ -262,8 +263,13 @@ def _write_outcome(
 
 
 def _insert_children(connection: Connection, children: list[NewRun]) -> None:
+    known = [child.row for child in children if child.has_ended]
+    if known:
+        connection.execute(insert(TaskRun).values(finished_at=db_now()), known)
     at_once = [
-        child.row for child in children if child.delay_seconds is None and child.run_at is None
+        child.row
+        for child in children
+        if child.delay_seconds is None and child.run_at is None and not child.has_ended
     ]
     if at_once:
         connection.execute(insert(TaskRun), at_once)

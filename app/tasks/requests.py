@@ -1,7 +1,7 @@
 """What a caller asks for, and the run that is made of it, before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from sqlalchemy.engine import Row
 
 from app.common.ids import new_id
+from app.tasks.statuses import Status
 from app.tasks.transport import Wakeup
 
 QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -77,6 +78,16 @@ class NewRun:
     row: dict[str, Any]
     delay_seconds: float | None
     run_at: datetime | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is inserted with its result: nothing has to start it."""
+        return self.row["status"] == Status.SUCCEEDED
+
+    def known(self, result_ref: str) -> "NewRun":
+        """Return the run as one that has succeeded, with a result document on the storage."""
+        ended = {"status": Status.SUCCEEDED, "result_ref": result_ref}
+        return replace(self, row={**self.row, **ended}, delay_seconds=None, run_at=None)
 
     def wakeup(self, delay_seconds: float) -> Wakeup:
         """Return the message that starts the run after the delay."""

@@ -52,6 +52,13 @@ async def test_an_absent_key_is_none(cache: CacheClient) -> None:
     assert await cache.delete() == 0
 
 
+async def test_many_values_come_at_once_without_those_that_are_absent(cache: CacheClient) -> None:
+    for key in ("a", "b"):
+        await cache.set(key, [key])
+    assert await cache.get_many(["b", "absent", "a"]) == {"b": ["b"], "a": ["a"]}
+    assert await cache.get_many([]) == {}
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", float("nan"), float("inf")])
 async def test_what_is_no_json_is_a_type_error(cache: CacheClient, value: object) -> None:
     with pytest.raises(TypeError):

@@ -41,6 +41,21 @@ def test_put_replaces_the_whole_file(storage: SyncStorage) -> None:
     assert storage.get("a") == b"short"
 
 
+def test_many_files_at_once_are_whole_and_replace(storage: SyncStorage) -> None:
+    storage.put("jobs/0/a", b"before")
+    files = {f"jobs/{number % 3}/{number}": b"x" * number for number in range(150)}
+    storage.put_many([*files.items(), ("jobs/0/a", b"after")])
+    assert storage.list() == sorted([*files, "jobs/0/a"])
+    assert all(storage.get(key) == data for key, data in files.items())
+    assert storage.get("jobs/0/a") == b"after"
+    storage.put_many([])
+
+
+def test_a_bad_key_among_many_is_refused(storage: SyncStorage) -> None:
+    with pytest.raises(StorageKeyError):
+        storage.put_many([("fine", b""), ("../outside", b"")])
+
+
 def test_an_empty_file_is_a_file(storage: SyncStorage) -> None:
     storage.put("empty", b"")
     assert storage.exists("empty")

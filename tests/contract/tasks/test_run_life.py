@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -51,6 +52,25 @@ async def fatal() -> None:
 async def retry_after() -> None:
     """Ask for another attempt in 7 seconds."""
     raise Retry(after=7)
+
+
+@register_task("test.knowing")
+def knowing(ctx: TaskContext) -> list[str]:
+    """Submit a child whose result is known, and one that has to run."""
+    result = StoredResult(key="documents/1.json")
+    return [
+        ctx.submit_known("test.double", {"number": 1}, result=result),
+        ctx.submit("test.double", {"number": 2}),
+    ]
+
+
+@register_task("test.remember")
+def remember(ctx: TaskContext) -> list[Any]:
+    """Use the cache without awaiting it."""
+    cache = ctx.cache
+    cache.set("a", 1)
+    seen = [cache.get("a"), cache.get_many(["a", "b"]), cache.incr("count")]
+    return [*seen, cache.get_or_load("c", lambda: "loaded"), cache.exists("c")]
 
 
 @register_task("test.discard", max_attempts=1, on_failure="discard")
@@ -217,6 +237,32 @@ def test_children_are_committed_with_the_outcome(install: Install) -> None:
     assert yard.events(children[0]) == [(None, "PENDING")]
     assert {wakeup.run_id for wakeup in yard.transport.sent} == {run_id, *children}
     assert {yard.row(child).trace_id for child in children} == {yard.row(run_id).trace_id}
+
+
+def test_a_child_with_a_known_result_has_ended_when_it_begins(install: Install) -> None:
+    yard = install(knowing, double)
+    run_id = yard.submit("test.knowing").task_id
+    yard.deliver(run_id)
+    known, started = yard.row(run_id).result
+    row = yard.row(known)
+    assert (row.status, row.result_ref, row.attempt, row.parent_id) == (
+        *("SUCCEEDED", "documents/1.json", 0, run_id),
+    )
+    assert row.finished_at is not None
+    assert row.params == {"number": 1}
+    assert yard.events(known) == [(None, "SUCCEEDED")]
+    # Nobody is sent a message for it, and one that comes all the same changes nothing.
+    assert {wakeup.run_id for wakeup in yard.transport.sent} == {run_id, started}
+    yard.deliver(known)
+    assert yard.events(known) == [(None, "SUCCEEDED")]
+
+
+def test_a_blocking_task_has_a_blocking_cache(install: Install) -> None:
+    yard = install(remember)
+    run_id = yard.submit("test.remember").task_id
+    yard.deliver(run_id)
+    assert yard.row(run_id).result == [1, {"a": 1}, 1, "loaded", True]
+    assert yard.run(yard.services.cache.namespace("test").get("a")) == 1
 
 
 def test_a_failed_attempt_has_no_children(install: Install) -> None:
