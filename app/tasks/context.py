@@ -147,6 +147,11 @@ class TaskContext:
         return cast("int", self._claim.attempt)
 
     @property
+    def queue(self) -> str:
+        """The class of queues that the run came through."""
+        return cast("str", self._claim.queue)
+
+    @property
     def trace_id(self) -> str:
         """The trace that the run belongs to."""
         return cast("str", self._claim.trace_id)

@@ -82,7 +82,7 @@ class NewRun:
     @property
     def has_ended(self) -> bool:
         """Whether the run is inserted with its result: nothing has to start it."""
-        return self.row["status"] == Status.SUCCEEDED
+        return bool(self.row["status"] == Status.SUCCEEDED)
 
     def known(self, result_ref: str) -> "NewRun":
         """Return the run as one that has succeeded, with a result document on the storage."""

@@ -1,48 +1,73 @@
 """One file from its bytes to the document that is stored, or to the reason why there is none."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.common.strict_json import dump_bytes, loads
+from app.plugins.lint.caching import KnownLint, KnownLints
 from app.plugins.lint.decoding import NotTextError, check_text, decode
 from app.plugins.lint.directives import Notice, read_directives
+from app.plugins.lint.metrics import count_lint
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import Answer
+from app.plugins.lint.sandbox_frames import STARVED
 from app.plugins.lint.settings import LintSettings
 
 Sandbox = Callable[[str, Profile, float], Answer]
 _SYNTAX_CODES = frozenset({"PRS", "LXR", "TMP"})
 _MAX_MESSAGE = 500
-_KILLED = "SIGKILL"
+_NOT_THE_FILE = frozenset({"SIGKILL", STARVED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """How one file ended. `document` is there whenever SQLFluff gave an answer.
+    """How one file ended. `known` holds the document whenever SQLFluff gave an answer.
 
     `outcome` is ``linted``, or ``unparsable`` when there are syntax errors and not one
     statement of the file could be parsed as a whole. Without a document it is ``binary``,
     ``too_large``, ``missing``, ``timeout``, ``memory``, ``crashed`` or ``refused``. `message`
-    is for a person and holds no SQL unless the file is unparsable.
+    is for a person and holds no SQL unless the file is unparsable. `cached` tells that the result
+    was known already.
     """
 
     outcome: str
     message: str | None = None
-    document: dict[str, Any] | None = None
+    file_name: str = ""
+    known: KnownLint | None = None
     seconds: float = 0.0
+    cached: bool = False
 
     @property
     def linted(self) -> bool:
         """Whether the file counts as linted."""
         return self.outcome == "linted"
 
+    @property
+    def stored(self) -> bytes | None:
+        """Return the document as it is stored, None when there is none."""
+        return None if self.known is None else document_of(self.known, self.file_name)
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """Return the document, None when there is none."""
+        stored = self.stored
+        document: dict[str, Any] | None = None if stored is None else loads(stored)
+        return document
+
+
+def document_of(known: KnownLint, file_name: str) -> bytes:
+    """Return the stored document of a file with a result."""
+    return b'{"file_name":' + dump_bytes(file_name) + b"," + known.body[1:]
+
 
 @dataclass(frozen=True, slots=True)
 class Linter:
-    """Lints texts and files with the plugin's limits in a sandbox."""
+    """Lints texts and files with the plugin's limits in a sandbox, unless the result is known."""
 
     settings: LintSettings
     sandbox: Sandbox
+    known_lints: KnownLints | None = None
 
     def lint_bytes(
         self, data: bytes, profile: Profile, *, file_name: str, max_bytes: int
@@ -55,54 +80,83 @@ class Linter:
             text, _, notices = decode(data)
         except NotTextError as error:
             return FileReport(outcome="binary", message=str(error))
-        return self._lint(_Job(text, profile, file_name, notices))
+        return self._find_or_lint(_Job(data, text, profile, file_name, notices))
 
     def lint_text(self, text: str, profile: Profile, *, file_name: str) -> FileReport:
         """Return the report on a text that came in a request."""
-        size = len(text.encode("utf-8", errors="surrogatepass"))
-        if size > self.settings.max_text_bytes:
+        data = text.encode("utf-8", errors="surrogatepass")
+        if len(data) > self.settings.max_text_bytes:
             limit = self.settings.max_text_bytes
-            message = f"The text has {size} bytes; at most {limit} are linted."
+            message = f"The text has {len(data)} bytes; at most {limit} are linted."
             return FileReport(outcome="too_large", message=message)
         try:
             check_text(text)
         except NotTextError as error:
             return FileReport(outcome="binary", message=str(error))
-        return self._lint(_Job(text.removeprefix("\ufeff"), profile, file_name))
+        return self._find_or_lint(_Job(data, text.removeprefix("\ufeff"), profile, file_name))
+
+    def _find_or_lint(self, job: "_Job") -> FileReport:
+        if self.known_lints is None:
+            return self._lint(job)
+        fresh: list[FileReport] = []
+
+        def lint() -> KnownLint | None:
+            fresh.append(self._lint(job))
+            return fresh[-1].known
+
+        key = self.known_lints.key(job.data, job.profile)
+        known = self.known_lints.find_or_lint(key, lint)
+        if fresh or known is None:
+            return fresh[-1]
+        return report_of(known, job.file_name)
 
     def _lint(self, job: "_Job") -> FileReport:
         text, profile, notices = read_directives(job.text, job.profile)
         deadline = self.settings.deadline_seconds(len(text.encode("utf-8")))
         answer = self.sandbox(text, profile, deadline)
-        if answer.reason == _KILLED:
-            # Somebody else killed the child, most often the kernel for want of memory.
+        if answer.reason in _NOT_THE_FILE:
+            # Somebody else killed the child, most often the kernel for want of memory, or took the
+            # processor away.
             answer = self.sandbox(text, profile, deadline)
         if answer.record is None:
             message = _failure_message(answer, deadline)
             return FileReport(outcome=answer.outcome, message=message, seconds=answer.seconds)
-        document = _document(job, profile, answer, [*job.notices, *notices])
-        syntax_error = None if answer.record["parsed"] else _syntax_error(document["violations"])
-        return FileReport(
-            outcome=document["status"],
-            message=syntax_error,
-            document=document,
-            seconds=answer.seconds,
+        violations = answer.record["violations"]
+        count_lint(profile.dialect, answer.seconds, (one["code"] for one in violations))
+        document = _document(profile, answer, [*job.notices, *notices])
+        syntax_error = None if answer.record["parsed"] else _syntax_error(violations)
+        known = KnownLint(
+            document["status"], syntax_error, answer.record["found"], dump_bytes(document)
         )
+        report = report_of(known, job.file_name)
+        return replace(report, seconds=answer.seconds, cached=False)
+
+
+def report_of(known: KnownLint, file_name: str) -> FileReport:
+    """Return the report on a file whose result is known."""
+    return FileReport(
+        outcome=known.outcome,
+        message=known.message,
+        file_name=file_name,
+        known=known,
+        cached=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    data: bytes
     text: str
     profile: Profile
     file_name: str
     notices: list[Notice] = field(default_factory=list)
 
 
-def _document(job: _Job, profile: Profile, answer: Answer, notices: list[Notice]) -> dict[str, Any]:
+def _document(profile: Profile, answer: Answer, notices: list[Notice]) -> dict[str, Any]:
+    """Return the document but for the file's name, which does not change what is found."""
     record = answer.record or {}
     notices = [*notices, *_notices_on(record)]
     return {
-        "file_name": job.file_name,
         "dialect": profile.dialect,
         "sqlfluff_version": answer.engine["version"],
         "status": "linted" if record["parsed"] else "unparsable",

@@ -6,12 +6,12 @@ whose outcome is recorded is never linted again, so a message that comes twice i
 
 from dataclasses import dataclass
 
-from app.common.strict_json import dump_bytes
 from app.db import Databases
 from app.plugins.lint import repository
 from app.plugins.lint.keys import result_key
 from app.plugins.lint.linting import FileReport, Linter
-from app.plugins.lint.models import FileStatus, LintingJob, LintingTask, SubmissionType
+from app.plugins.lint.metrics import count_file
+from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask, SubmissionType
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.repository import FileOutcome
 from app.storage import SyncStorage
@@ -56,12 +56,17 @@ class FileProcessor:
         if file.end is not None:
             return file.end
         report = self._lint(file)
+        count_file(report.outcome, cached=report.cached)
         return self._finish(task_id, file, report)
 
     def give_up(self, task_id: str, message: str) -> None:
         """Record that the file could not be linted for a reason that is not in the file."""
         end = FileOutcome(status=FileStatus.FAILURE, outcome=FAULT, error_message=message)
-        self._record(task_id, end)
+        with self.databases.sync_transaction(BIND) as session:
+            known = repository.find_task(session, task_id)
+            job_id = known.job_id if known else ""
+        self._record(job_id, task_id, end)
+        count_file(FAULT)
 
     def _start(self, task_id: str) -> FileToLint:
         with self.databases.sync_transaction(BIND) as session:
@@ -71,7 +76,8 @@ class FileProcessor:
                 raise FileNotKnownError(task_id)
             file = self._describe(task, job)
             if file.end is None:
-                repository.start_job(session, task.job_id)
+                if job.status == JobStatus.ACCEPTED:
+                    repository.start_job(session, task.job_id)
                 repository.start_task(session, task_id)
         return file
 
@@ -104,23 +110,13 @@ class FileProcessor:
 
     def _finish(self, task_id: str, file: FileToLint, report: FileReport) -> FileOutcome:
         key = None
-        if report.document is not None:
+        document = report.stored
+        if document is not None:
             key = result_key(file.job_id, task_id)
-            self.storage.put(key, dump_bytes(report.document))
-        end = FileOutcome(
-            status=FileStatus.SUCCESS if report.linted else FileStatus.FAILURE,
-            outcome=report.outcome,
-            result_file_path=key,
-            error_message=report.message,
-            violation_count=_violation_count(report),
-            duration_ms=round(report.seconds * 1000),
-        )
-        return self._record(task_id, end)
+            self.storage.put(key, document)
+        return self._record(file.job_id, task_id, outcome_of(report, key))
 
-    def _record(self, task_id: str, end: FileOutcome) -> FileOutcome:
-        with self.databases.sync_transaction(BIND) as session:
-            known = repository.find_task(session, task_id)
-            job_id = known.job_id if known else ""
+    def _record(self, job_id: str, task_id: str, end: FileOutcome) -> FileOutcome:
         with self.databases.sync_transaction(BIND) as session:
             job = repository.lock_job(session, job_id)
             task = repository.find_task(session, task_id)
@@ -155,8 +151,13 @@ def _recorded_end(task: LintingTask) -> FileOutcome | None:
     )
 
 
-def _violation_count(report: FileReport) -> int | None:
-    if report.document is None:
-        return None
-    count: int = report.document["statistics"]["violations"]
-    return count
+def outcome_of(report: FileReport, result_key: str | None) -> FileOutcome:
+    """Return what the row keeps of a report whose document lies under the key."""
+    return FileOutcome(
+        status=FileStatus.SUCCESS if report.linted else FileStatus.FAILURE,
+        outcome=report.outcome,
+        result_file_path=result_key,
+        error_message=report.message,
+        violation_count=report.known.violations if report.known else None,
+        duration_ms=round(report.seconds * 1000),
+    )

@@ -4,11 +4,11 @@ A job's row is locked before a row of its files, everywhere, so that two workers
 wait for each other.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
@@ -90,6 +90,30 @@ def start_job(session: Session, job_id: str) -> None:
         .where(LintingJob.job_id == job_id, LintingJob.status == JobStatus.ACCEPTED)
         .values(status=JobStatus.PROCESSING)
     )
+
+
+def insert_tasks(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert file tasks, all in one statement; every row has the same columns."""
+    if rows:
+        session.execute(insert(LintingTask), rows)
+
+
+def record_outcomes(
+    session: Session, job: LintingJob, ends: Mapping[str, FileOutcome]
+) -> frozenset[str]:
+    """Write how many files of a locked job ended; return the ids of those that had no outcome."""
+    mine = select(LintingTask.task_id, LintingTask.id).where(
+        LintingTask.job_id == job.job_id,
+        LintingTask.task_id.in_(ends),
+        LintingTask.status.in_(_UNFINISHED),
+    )
+    rows = session.execute(mine).all()
+    if rows:
+        session.execute(
+            update(LintingTask), [{"id": row.id, **asdict(ends[row.task_id])} for row in rows]
+        )
+        derive_job_status(session, job)
+    return frozenset(row.task_id for row in rows)
 
 
 def record_outcome(session: Session, job: LintingJob, task: LintingTask, end: FileOutcome) -> None:

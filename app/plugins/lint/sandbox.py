@@ -94,7 +94,9 @@ class Sandbox:
         """Return the zygote's process id, None while there is none."""
         return self._process.pid if self._process else None
 
-    def lint(self, text: str, profile: Profile, deadline_seconds: float) -> Answer:
+    def lint(
+        self, text: str, profile: Profile, deadline_seconds: float, niceness: int = 0
+    ) -> Answer:
         """Return how the lint of the text ended; SandboxBrokenError when no process starts.
 
         A zygote that died since the last call is replaced. Any other exception (a task's
@@ -104,6 +106,7 @@ class Sandbox:
             {
                 "profile": profile.to_wire(),
                 "deadline_seconds": deadline_seconds,
+                "niceness": niceness,
                 "max_violations": self._limits.max_violations,
             },
             text.encode("utf-8"),
@@ -225,8 +228,13 @@ class Sandboxes:
         self._idle: list[Sandbox] = []
         self._all: list[Sandbox] = []
 
-    def lint(self, text: str, profile: Profile, deadline_seconds: float) -> Answer:
-        """Lint in a free sandbox; waits for one while all are busy. Safe in any thread."""
+    def lint(
+        self, text: str, profile: Profile, deadline_seconds: float, niceness: int = 0
+    ) -> Answer:
+        """Lint in a free sandbox; waits for one while all are busy. Safe in any thread.
+
+        The lint gives way to other processes by `niceness`, as `nice` does.
+        """
         if self._pid != os.getpid():
             self.after_fork()
         with self._slots:
@@ -236,7 +244,7 @@ class Sandboxes:
                 sandbox = Sandbox(self._limits)
                 self._all.append(sandbox)
             try:
-                return sandbox.lint(text, profile, deadline_seconds)
+                return sandbox.lint(text, profile, deadline_seconds, niceness)
             finally:
                 self._idle.append(sandbox)
 

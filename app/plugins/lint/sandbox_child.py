@@ -42,10 +42,13 @@ class RefusedError(BaseException):
     """
 
 
-def run_child(connection: socket.socket, engine: Engine, memory_bytes: int) -> NoReturn:
+def run_child(
+    connection: socket.socket, engine: Engine, memory_bytes: int, niceness: int
+) -> NoReturn:
     """Restrict this process, then lint what comes in until the connection ends."""
     code = 1
     try:
+        os.nice(niceness)
         refused = restrict(connection.fileno(), memory_bytes)
         serve(connection, engine, refused)
         code = 0

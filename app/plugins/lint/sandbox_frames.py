@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 _LENGTHS = struct.Struct(">II")
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 128 * 1024 * 1024
+# The reason of a time-out during which the child had less than half of a processor.
+STARVED = "starved"
 
 
 class Frame(NamedTuple):

@@ -19,9 +19,11 @@ from typing import Any
 from app.plugins.lint.engine import LintEngine, ProfileRefusedError, engine_facts, load_library
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox_child import run_child
-from app.plugins.lint.sandbox_frames import Frame, FrameError, receive, send
+from app.plugins.lint.sandbox_frames import STARVED, Frame, FrameError, receive, send
 
 _PAGE = resource.getpagesize()
+_TICKS = os.sysconf("SC_CLK_TCK")
+_STARVED_SHARE = 0.5
 
 
 class ParentGoneError(Exception):
@@ -29,18 +31,19 @@ class ParentGoneError(Exception):
 
 
 class Child:
-    """A forked lint process and the socket to it."""
+    """A forked lint process and the socket to it; `niceness` is what it adds to the zygote's."""
 
-    def __init__(self, engine: LintEngine, memory_bytes: int) -> None:
+    def __init__(self, engine: LintEngine, memory_bytes: int, niceness: int) -> None:
         ours, theirs = socket.socketpair()
         # What exists now is shared with the child for as long as neither side touches it.
         gc.freeze()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            run_child(theirs, engine, memory_bytes)
+            run_child(theirs, engine, memory_bytes, niceness)
         theirs.close()
         self.connection = ours
+        self.niceness = niceness
         self.files = 0
 
     def ask(self, request: Frame, parent: socket.socket, deadline: float) -> Frame:
@@ -48,12 +51,16 @@ class Child:
 
         ParentGoneError when the worker hangs up meanwhile.
         """
+        started, used = time.monotonic(), self.cpu_seconds()
         try:
             send(self.connection, request, deadline=deadline)
             self._wait(parent, deadline)
             answer = receive(self.connection, deadline=deadline)
         except TimeoutError:
-            return Frame({"outcome": "timeout"})
+            # A machine with other work, not the file, may be what took the time.
+            worked = self.cpu_seconds() - used
+            starved = worked < _STARVED_SHARE * (time.monotonic() - started)
+            return Frame({"outcome": "timeout", "reason": STARVED if starved else ""})
         except (OSError, FrameError):
             answer = None
         self.files += 1
@@ -66,6 +73,15 @@ class Child:
             raise ParentGoneError
         if not ready:
             raise TimeoutError
+
+    def cpu_seconds(self) -> float:
+        """Return the child's processor time so far, 0 when it is gone."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
+        except OSError:
+            return 0.0
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def resident_bytes(self) -> int:
         """Return the child's resident memory, 0 when it is gone."""
@@ -98,53 +114,57 @@ class Zygote:
         self._memory_bytes: int = limits["memory_bytes"]
         self._max_resident_bytes: int = limits["max_resident_bytes"]
         self._max_files: int = limits["max_files"]
-        self._child: Child | None = None
+        # One for each niceness: a process can become nicer, but not less nice again.
+        self._children: dict[int, Child] = {}
 
     def serve(self) -> None:
         """Answer the worker until it hangs up."""
         try:
             while (request := receive(self._parent)) is not None:
                 send(self._parent, self._lint(request))
-                self._renew()
+                self._renew(request.header.get("niceness", 0))
         except (ParentGoneError, OSError):
             pass
         finally:
-            self._drop()
+            self._drop_all()
 
     def _lint(self, request: Frame) -> Frame:
         profile = Profile.from_wire(request.header["profile"])
         if not self._engine.knows(profile):
-            self._drop()  # A child knows only what was prepared before its fork.
+            self._drop_all()  # A child knows only what was prepared before its fork.
             try:
                 self._engine.prepare(profile)
             except ProfileRefusedError as error:
                 return Frame({"outcome": "refused", "reason": str(error)[:500]})
         started = time.monotonic()
-        child = self._ready_child()
+        child = self._ready_child(request.header.get("niceness", 0))
         answer = child.ask(request, self._parent, started + request.header["deadline_seconds"])
         if answer.header["outcome"] != "linted":
-            self._drop()
+            self._drop(child)
         answer.header["seconds"] = round(time.monotonic() - started, 6)
         return answer
 
-    def _ready_child(self) -> Child:
-        if self._child is None:
-            self._child = Child(self._engine, self._memory_bytes)
-        return self._child
+    def _ready_child(self, niceness: int) -> Child:
+        if niceness not in self._children:
+            self._children[niceness] = Child(self._engine, self._memory_bytes, niceness)
+        return self._children[niceness]
 
-    def _renew(self) -> None:
+    def _renew(self, niceness: int) -> None:
         """Fork anew, between two files, when the child is used up or gone."""
-        child = self._child
+        child = self._children.get(niceness)
         if child is not None and (
             child.files >= self._max_files or child.resident_bytes() > self._max_resident_bytes
         ):
-            self._drop()
-        self._ready_child()
+            self._drop(child)
+        self._ready_child(niceness)
 
-    def _drop(self) -> None:
-        if self._child is not None:
-            self._child.end()
-            self._child = None
+    def _drop(self, child: Child) -> None:
+        child.end()
+        self._children.pop(child.niceness, None)
+
+    def _drop_all(self) -> None:
+        for child in list(self._children.values()):
+            self._drop(child)
 
 
 def main(descriptor: int) -> None:

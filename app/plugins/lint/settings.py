@@ -25,7 +25,9 @@ class LintSettings(BaseModel):
     sandbox_memory_mb: int = Field(default=1536, ge=256)
     sandbox_resident_mb: int = Field(default=256, ge=128)
     sandbox_files: int = Field(default=500, ge=1)
+    batch_niceness: int = Field(default=10, ge=0, le=19)
     sandbox_processes: int = Field(default=2, ge=1, le=64)
+    cache_seconds: int = Field(default=7 * 86_400, ge=0)
     max_violations: int = Field(default=50_000, ge=1)
 
     @field_validator("default_dialect")

@@ -1,15 +1,18 @@
 """The tasks of the lint plugin."""
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from app import TaskContext, register_task
 from app.db import installed
+from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.catalogue import check_dialect, check_rule
 from app.plugins.lint.errors import LintJobNotKnown, lint_failure
 from app.plugins.lint.expanding import ArchiveExpander, JobNotKnownError
 from app.plugins.lint.linting import Linter
+from app.plugins.lint.metrics import count_file
 from app.plugins.lint.processing import FileNotKnownError, FileProcessor
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import sandboxes
@@ -22,7 +25,6 @@ from app.tasks.results import StoredResult
 SINGLE_QUEUE = "lint"
 BATCH_QUEUE = "lint_batch"
 _ATTEMPTS = 5
-_PROGRESS_STEP = 50
 
 Dialect = Annotated[str, AfterValidator(check_dialect)]
 Rule = Annotated[str, AfterValidator(check_rule)]
@@ -58,10 +60,12 @@ def lint_sql(
         rules=tuple(sorted(set(rules))) if rules else None,
         exclude_rules=tuple(sorted(set(exclude_rules or ()))),
     )
-    report = _linter(settings).lint_text(sql, profile, file_name=file_name)
-    if report.document is None:
+    report = _linter(ctx).lint_text(sql, profile, file_name=file_name)
+    count_file(report.outcome, cached=report.cached)
+    document = report.document
+    if document is None:
         raise lint_failure(report.outcome, report.message)
-    return LintDocument.model_validate(report.document)
+    return LintDocument.model_validate(document)
 
 
 @register_task(
@@ -78,7 +82,9 @@ def process_sql_file(ctx: TaskContext, task_id: str) -> StoredResult:
     The result is the stored document. A file of which no statement could be parsed has one, too,
     and counts as failed in its job; a file without a document fails this run.
     """
-    processor = FileProcessor(installed(), ctx.storage, _linter(_settings(ctx)))
+    # Beside the files of an archive the machine does what somebody waits for first.
+    is_batch = ctx.queue == BATCH_QUEUE
+    processor = FileProcessor(installed(), ctx.storage, _linter(ctx, is_batch=is_batch))
     try:
         end = processor.process(task_id)
     except FileNotKnownError:
@@ -110,11 +116,12 @@ def expand_zip_and_dispatch_tasks(ctx: TaskContext, job_id: str) -> ExpansionSum
     """
 
     def progress(current: int, total: int) -> None:
-        if current % _PROGRESS_STEP == 0:
-            ctx.raise_if_cancelled()
-            ctx.progress(current, total, "reading the archive")
+        ctx.raise_if_cancelled()
+        ctx.progress(current, total, "reading the archive")
 
-    expander = ArchiveExpander(installed(), ctx.storage, _settings(ctx), progress)
+    settings = _settings(ctx)
+    known_lints = KnownLints(ctx.cache, settings)
+    expander = ArchiveExpander(installed(), ctx.storage, settings, known_lints, progress)
     try:
         expansion = expander.expand(job_id)
     except JobNotKnownError:
@@ -128,6 +135,15 @@ def expand_zip_and_dispatch_tasks(ctx: TaskContext, job_id: str) -> ExpansionSum
             reason = type(error).__name__
             expander.fail(job_id, f"The archive could not be read: {reason}. Submit it again.")
         raise
+    for task_id, key in expansion.known.items():
+        ctx.submit_known(
+            "lint.process_sql_file",
+            {"task_id": task_id},
+            result=StoredResult(key=key),
+            task_id=task_id,
+            queue=BATCH_QUEUE,
+            labels={"job_id": job_id},
+        )
     for task_id in expansion.task_ids:
         ctx.submit(
             "lint.process_sql_file",
@@ -150,5 +166,8 @@ def _settings(ctx: TaskContext) -> LintSettings:
     return settings if isinstance(settings, LintSettings) else LintSettings()
 
 
-def _linter(settings: LintSettings) -> Linter:
-    return Linter(settings, sandboxes(settings.sandbox_limits()).lint)
+def _linter(ctx: TaskContext, *, is_batch: bool = False) -> Linter:
+    settings = _settings(ctx)
+    niceness = settings.batch_niceness if is_batch else 0
+    sandbox = partial(sandboxes(settings.sandbox_limits()).lint, niceness=niceness)
+    return Linter(settings, sandbox, KnownLints(ctx.cache, settings))

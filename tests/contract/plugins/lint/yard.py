@@ -111,8 +111,10 @@ def packed(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def settings_for(folder: Path, lint_url: str | None) -> Settings:
+def settings_for(folder: Path, lint_url: str | None, *, cache_seconds: int = 0) -> Settings:
     environ = {
+        # Most tests lint the same texts and want each of them linted.
+        "TASKYARD_PLUGIN_SETTINGS__LINT__CACHE_SECONDS": str(cache_seconds),
         "TASKYARD_PLUGINS": '["lint"]',
         "TASKYARD_SECRETS_DIR": str(folder),
         "TASKYARD_PLUGIN_SETTINGS__LINT__SANDBOX_PROCESSES": "1",

@@ -3,15 +3,18 @@
 import io
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.common.ids import new_id
 from app.config.plugins import load_plugins
+from app.config.settings import RedisSettings
 from app.db import Databases, migrations
 from app.plugins.lint import repository
+from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.expanding import ArchiveExpander, Expansion
 from app.plugins.lint.linting import Linter
 from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
@@ -20,6 +23,7 @@ from app.plugins.lint.profiles import Profile
 from app.plugins.lint.repository import FileOutcome
 from app.plugins.lint.sandbox import Answer
 from app.plugins.lint.settings import LintSettings
+from app.redis import BlockingCache, open_cache
 from app.storage.memory import MemoryStorage
 from tests.contract.db.making import make_databases
 from tests.services import Services
@@ -45,6 +49,10 @@ def _answer(_text: str, _profile: Profile, _deadline: float) -> Answer:
         "parsed": True,
     }
     return Answer("linted", record, engine={"name": "sqlfluff", "version": "1", "rust": True})
+
+
+def _no_loop(_coroutine: Coroutine[Any, Any, Any]) -> Any:
+    raise AssertionError("a cache that is switched off is not asked")
 
 
 def _processor(databases: Databases) -> FileProcessor:
@@ -149,9 +157,14 @@ def test_an_expansion_that_was_overtaken_keeps_the_others_rows(databases: Databa
     def overtake(_current: int, _total: int) -> None:
         if not first:
             first.append(Expansion(status=JobStatus.PROCESSING))
-            first[0] = ArchiveExpander(databases, storage, LintSettings(), overtake).expand(job_id)
+            first[0] = expand()
 
-    second = ArchiveExpander(databases, storage, LintSettings(), overtake).expand(job_id)
+    def expand() -> Expansion:
+        settings = LintSettings(cache_seconds=0)
+        known_lints = KnownLints(BlockingCache(open_cache(RedisSettings()), _no_loop), settings)
+        return ArchiveExpander(databases, storage, settings, known_lints, overtake).expand(job_id)
+
+    second = expand()
     assert len(first[0].task_ids) == 1
     assert second.task_ids == first[0].task_ids
     with databases.sync_transaction(BIND) as session:
