@@ -4,8 +4,20 @@ The fixtures are in `app.testing.fixtures` (`pytest_plugins = ["app.testing.fixt
 """
 
 from app.testing.callers import Somebody
+from app.testing.checking import Fault, PluginFaults, check_plugin, find_faults
 from app.testing.kit import Kit, open_kit
 from app.testing.runs import Run
 from app.testing.transport import MemoryBroker, MemoryTransport
 
-__all__ = ["Kit", "MemoryBroker", "MemoryTransport", "Run", "Somebody", "open_kit"]
+__all__ = [
+    "Fault",
+    "Kit",
+    "MemoryBroker",
+    "MemoryTransport",
+    "PluginFaults",
+    "Run",
+    "Somebody",
+    "check_plugin",
+    "find_faults",
+    "open_kit",
+]

@@ -39,6 +39,9 @@ def place_databases(folder: Path, plugins: Sequence[LoadedPlugin]) -> None:
 
 def _migrated(plugins: Sequence[LoadedPlugin]) -> Path:
     folder = Path(tempfile.mkdtemp(dir=_templates()))
+    if plugins:
+        # The core's own line is the longest; every set of plugins begins where it ends.
+        place_databases(folder, ())
     settings = Settings.model_validate({"databases": urls_below(folder, binds_of(plugins))})
     databases = Databases(settings.databases)
     migrations.upgrade(databases, plugins)

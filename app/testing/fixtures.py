@@ -5,12 +5,15 @@ pytest_plugins = ["app.testing.fixtures"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.config.plugins import Plugin
 from app.testing.kit import Kit, open_kit
+
+if TYPE_CHECKING:
+    from app.testing.http import Http
 
 
 @pytest.fixture(scope="session")
@@ -37,4 +40,13 @@ def kit(
 ) -> Iterator[Kit]:
     """Everything that a task needs, in memory, on a clock that stands still."""
     with open_kit(*taskyard_plugins, settings=taskyard_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def http(kit: Kit) -> "Iterator[Http]":
+    """The HTTP API over the kit: `http.get("/api/v1/…")`."""
+    from app.testing.http import open_http  # noqa: PLC0415 - loads FastAPI, for those who ask
+
+    with open_http(kit) as opened:
         yield opened
