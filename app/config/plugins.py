@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.common.errors import ConfigurationError
 from app.config.nearest import explain, nearest
+from app.config.plugin_faults import cure_of, place_of
 
 ENTRY_POINT_GROUP = "taskyard.plugins"
 BUILT_IN = "app.plugins"
@@ -127,6 +128,11 @@ def _locate(name: str) -> str:
         return built_in
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return entry_point.module
+    if name == "__main__":
+        raise PluginLoadError(
+            "'__main__' is the program that runs, not a plugin.",
+            hint="Name the module that holds PLUGIN, for example 'word_tools' for word_tools.py.",
+        )
     if not _is_importable(name):
         near = nearest(name, _built_in_names())
         hint = (
@@ -165,10 +171,14 @@ def _import(module: str, plugin: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ConfigurationError as error:
-        raise PluginLoadError(
-            f"The plugin '{plugin}' cannot be loaded: {error.detail}", hint=error.hint
-        ) from error
+        raise _load_error(plugin, error.detail, error, error.hint) from error
     except (Exception, SystemExit) as error:
-        raise PluginLoadError(
-            f"The plugin '{plugin}' cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        told = f"{type(error).__name__}: {error}"
+        raise _load_error(plugin, told, error, cure_of(error, module)) from error
+
+
+def _load_error(plugin: str, told: str, error: BaseException, hint: str | None) -> PluginLoadError:
+    place = place_of(error)
+    return PluginLoadError(
+        f"The plugin '{plugin}' cannot be loaded: {told}{f' ({place})' if place else ''}", hint=hint
+    )

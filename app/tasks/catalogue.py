@@ -23,7 +23,7 @@ from app.tasks.errors import (
     TaskNotRegistered,
 )
 from app.tasks.models import DerivedTask
-from app.tasks.registry import Registry, TaskSpec, near_hint
+from app.tasks.registry import Registry, TaskSpec, missing_hint
 from app.tasks.requests import QueueName
 
 MAX_NAME = 200
@@ -97,7 +97,7 @@ class Catalogue:
                 return self._derived(row)
             names = (await connection.execute(select(DerivedTask.name))).scalars()
             known = [*self._registry.names(), *names]
-        raise TaskNotRegistered(f"No task is called '{name}'.", hint=near_hint(name, known))
+        raise TaskNotRegistered(f"No task is called '{name}'.", hint=missing_hint(name, known))
 
     async def list(self) -> list[CatalogueEntry]:
         """Return all tasks, code and derived, sorted by name."""

@@ -1,5 +1,7 @@
 """`@register_task` only records; loading a plugin makes a task of the record."""
 
+import difflib
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +57,7 @@ def register_task(name: str, **options: Any) -> Callable[[Function], Function]:
     declared = _options(name, options)
 
     def record(function: Function) -> Function:
+        _check_function(name, function)
         if hasattr(function, DECLARATION):
             other = getattr(function, DECLARATION).name
             raise TaskDeclarationError(
@@ -67,10 +70,24 @@ def register_task(name: str, **options: Any) -> Callable[[Function], Function]:
     return record
 
 
+def _check_function(name: str, function: Callable[..., Any]) -> None:
+    if isinstance(function, staticmethod | classmethod) or not inspect.isroutine(function):
+        raise TaskDeclarationError(
+            f"The task '{name}' is no function but {function!r:.100}.",
+            hint="Decorate a function at the top level of tasks.py, the decorator on top.",
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TaskDeclarationError(
+            f"The task '{name}' ({function.__qualname__}) yields, and a task has one result.",
+            hint="Return a list, or submit a child run for each part with ctx.submit(...).",
+        )
+
+
 def _options(name: str, options: dict[str, Any]) -> TaskOptions:
     if callable(name):
         raise TaskDeclarationError(
-            "register_task needs a name: @register_task('plugin.verb_noun')."
+            "register_task needs a name: @register_task('plugin.verb_noun').",
+            hint="Write the parentheses with the task's name in them.",
         )
     from_user = {
         key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
@@ -84,9 +101,12 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
             hint="Leave it out: a limit that silently does nothing is worse than none.",
         )
     if unknown:
-        known = ", ".join(sorted(set(TaskOptions.__slots__) - {"name"}))
+        known = sorted(set(TaskOptions.__slots__) - {"name"})
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
         raise TaskDeclarationError(
-            f"The task '{name}' has the unknown option '{unknown[0]}'. Known options: {known}."
+            f"The task '{name}' has the unknown option '{unknown[0]}'. "
+            f"Known options: {', '.join(known)}.",
+            hint=f"Did you mean '{near[0]}'?" if near else "Leave it out.",
         )
     declared = TaskOptions(name=name, **dict[str, Any](from_user))
     _check(declared)
@@ -131,6 +151,26 @@ _RULES: dict[str, Callable[[Any], bool]] = {
 }
 
 
+_TAKES = {
+    "queue": "the name of a queue class: a to z, 0 to 9 and _, such as 'default'",
+    "priority": "a whole number from 0 (low) to 9 (high)",
+    "max_attempts": "a whole number from 1 to 100",
+    "backoff_seconds": "a number of seconds, such as 2.5",
+    "backoff_max_seconds": "a number of seconds, such as 300",
+    "jitter": "a number from 0 to 1",
+    "rate_limit": "text such as '10/s' or '100/m'",
+    "max_concurrency": "a whole number from 1 up",
+    "concurrency_key": "the name of a parameter, beside max_concurrency or rate_limit",
+    "retry_on": "an exception class, or a tuple of them: retry_on=(OSError, TimeoutError)",
+    "timeout_seconds": "a number of seconds up to 86400 (a timedelta has .total_seconds())",
+    "on_failure": "'dead_letter' or 'discard'",
+    "version": "text, such as version='2'",
+    "aliases": "a tuple of the older names: aliases=('text.count',)",
+    "deprecated": "True or False",
+    "required_scope": "text, such as 'reports:write'",
+}
+
+
 def _check(options: TaskOptions) -> None:
     _check_name(options.name)
     for option, holds in _RULES.items():
@@ -146,12 +186,18 @@ def _check(options: TaskOptions) -> None:
 
 def _refuse(options: TaskOptions, option: str, why: str) -> NoReturn:
     value = getattr(options, option)
-    raise TaskDeclarationError(f"The task '{options.name}' has {option}={value!r}, {why}.")
+    raise TaskDeclarationError(
+        f"The task '{options.name}' has {option}={value!r}, {why}.",
+        hint=f"{option} takes {_TAKES[option]}.",
+    )
 
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
-        raise TaskDeclarationError(f"{name!r} is not a task name: a name is text.")
+        raise TaskDeclarationError(
+            f"{name!r} is not a task name: a name is text.",
+            hint="Write 'plugin.verb_noun' in lower case, like 'text.count_words'.",
+        )
     plugin, dot, verb = name.partition(".")
     parts_are_names = all(
         part.isascii() and part.isidentifier() and part == part.lower()

@@ -1,6 +1,7 @@
 """The registry: every task that the plugins declare, by name and alias."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -80,7 +81,7 @@ class Registry:
         spec = self._by_name.get(name)
         if spec is None:
             raise TaskNotRegistered(
-                f"No task is called '{name[:200]}'.", hint=near_hint(name[:200], self._by_name)
+                f"No task is called '{name[:200]}'.", hint=missing_hint(name[:200], self._by_name)
             )
         return spec
 
@@ -137,6 +138,16 @@ def near_hint(name: str, known: Iterable[str]) -> str | None:
     return f"Did you mean {' or '.join(repr(match) for match in near)}?" if near else None
 
 
+def missing_hint(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that helps who asked for a task that is not there."""
+    known = list(known)
+    near = near_hint(name, known)
+    plugin = name.partition(".")[0][:63]
+    if near or any(other.startswith(f"{plugin}.") for other in known):
+        return near or f"GET /api/v1/tasks/registered lists the tasks of '{plugin}'."
+    return f"No loaded plugin has tasks called '{plugin}.…': is it named in the setting 'plugins'?"
+
+
 def spec_of(function: Callable[..., Any], plugin: str) -> TaskSpec:
     """Return the task that a decorated function declares."""
     options: TaskOptions = getattr(function, DECLARATION)
@@ -161,14 +172,23 @@ def _specs_in(module: ModuleType, plugin: LoadedPlugin) -> list[TaskSpec]:
         if isinstance(getattr(value, DECLARATION, None), TaskOptions)
         and f"{value.__module__}.".startswith(f"{plugin.module}.")
     ]
-    specs = [spec_of(function, plugin.name) for function in dict.fromkeys(functions)]
-    for spec in specs:
+    return [_placed_spec(function, plugin.name) for function in dict.fromkeys(functions)]
+
+
+def _placed_spec(function: Callable[..., Any], plugin: str) -> TaskSpec:
+    """Return the task of a function; what is wrong with it is told with its file and line."""
+    try:
+        spec = spec_of(function, plugin)
         if not spec.description:
             raise TaskDeclarationError(
                 f"The task '{spec.name}' has no docstring.",
                 hint="Its first line is the description that users see.",
             )
-    return specs
+    except TaskDeclarationError as error:
+        code = inspect.unwrap(function).__code__
+        place = f"{function.__qualname__} in {code.co_filename}, line {code.co_firstlineno}"
+        raise TaskDeclarationError(f"{error.detail} ({place})", hint=error.hint) from error
+    return spec
 
 
 def _place(spec: TaskSpec) -> str:

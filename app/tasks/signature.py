@@ -4,13 +4,14 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PydanticSchemaGenerationError,
+    PydanticUndefinedAnnotation,
     PydanticUserError,
     TypeAdapter,
     ValidationError,
@@ -90,7 +91,11 @@ def read_signature(name: str, function: Callable[..., Any]) -> Signature:
             params_model, adapter, takes_context, inspect.iscoroutinefunction(function)
         )
         _ = signature.params_schema, signature.result_schema
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+    except (
+        PydanticSchemaGenerationError,
+        PydanticUserError,
+        PydanticUndefinedAnnotation,
+    ) as error:
         reason = str(error).splitlines()[0]
         raise TaskDeclarationError(
             f"The task '{name}' has a type that JSON cannot carry: {reason}",
@@ -148,7 +153,15 @@ def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tu
     if parameter.name not in hints:
         raise TaskDeclarationError(
             f"The parameter '{parameter.name}' of the task '{name}' has no type.",
-            hint=f"Annotate it, for example '{parameter.name}: str'.",
+            hint=_ANNOTATE.get(parameter.name)
+            or f"Annotate it, for example '{parameter.name}: str'.",
+        )
+    if TaskContext in (hints[parameter.name], *get_args(hints[parameter.name])):
+        raise TaskDeclarationError(
+            f"The context of the task '{name}' is not its first parameter '{parameter.name}: "
+            "TaskContext'.",
+            hint=f"Write def {name.rpartition('.')[2]}({parameter.name}: TaskContext, ...): it is "
+            "always there, and callers do not pass it.",
         )
     if isinstance(parameter.default, FieldInfo):
         raise TaskDeclarationError(
@@ -158,6 +171,13 @@ def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tu
         )
     default = ... if parameter.default is parameter.empty else parameter.default
     return hints[parameter.name], Field(default, alias=parameter.name)
+
+
+_ANNOTATE = {
+    "ctx": "The context is told by its type: write 'ctx: TaskContext'.",
+    "context": "The context is told by its type: write 'context: TaskContext'.",
+    "self": "A task is a function, not a method: take it out of the class.",
+}
 
 
 def _result_type(annotation: Any) -> Any:

@@ -77,7 +77,7 @@ def test_a_plugin_that_keeps_the_contract_passes(write_plugin: WritePlugin) -> N
     check_plugin(write_plugin(GOOD))
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, str | None], str, str]] = {
     "no description": (
         {"plugin.py": MANIFEST.replace('description="For a test."', "")},
         "manifest",
@@ -207,7 +207,8 @@ FAULTS = {
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.replace(" ", "-"))
 def test_a_fault_is_found_with_its_cure(case: str, write_plugin: WritePlugin) -> None:
     changed, rule, told = FAULTS[case]
-    files = {file: text for file, text in {**GOOD, **changed}.items() if text is not None}
+    merged: dict[str, str | None] = {**GOOD, **changed}
+    files = {file: text for file, text in merged.items() if text is not None}
     name = write_plugin(files)
     faults = find_faults(name)
     wanted = told.replace("{name}", name)

@@ -51,7 +51,9 @@ def test_an_unknown_name_is_told_the_near_ones() -> None:
     assert caught.value.hint.startswith("Did you mean 'text.count_words'")
     with pytest.raises(TaskNotRegistered) as caught:
         registry.get("qqq" * 5000)
-    assert caught.value.hint is None
+    assert caught.value.hint is not None
+    assert "named in the setting 'plugins'?" in caught.value.hint
+    assert len(caught.value.hint) < 300
     assert len(caught.value.detail) < 300
 
 

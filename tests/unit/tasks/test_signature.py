@@ -312,7 +312,7 @@ def field_default(number: int = Field(5, gt=0)) -> None:
         (half, "cannot be read"),
         (callback, "JSON cannot carry"),
         (handle, "JSON cannot carry"),
-        (late_context, "JSON cannot carry"),
+        (late_context, "is not its first parameter"),
         (returns_function, "JSON cannot carry"),
         (field_default, "has a Field as its default"),
     ],

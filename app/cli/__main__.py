@@ -1,0 +1,5 @@
+"""`python -m app.cli` is `taskyard`, for an interpreter whose scripts are not on the path."""
+
+from app.cli import main
+
+main()
