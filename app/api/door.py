@@ -27,11 +27,18 @@ _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _public: set[Callable[..., Any]] = set()
+_batches: set[Callable[..., Any]] = set()
 
 
 def public(endpoint: Endpoint) -> Endpoint:
     """Mark a route of the core that needs no token; a plugin's route cannot be public."""
     _public.add(endpoint)
+    return endpoint
+
+
+def takes_batches(endpoint: Endpoint) -> Endpoint:
+    """Mark a route whose JSON body may be as large as `limits.max_batch_body_bytes`."""
+    _batches.add(endpoint)
     return endpoint
 
 
@@ -101,6 +108,8 @@ async def _read_body(route: DoorRoute, request: Request, limits: LimitsSettings)
     if isinstance(info, params.Form):
         return await read_form(request, route.body_limit or MAX_FORM_BYTES)
     if info is not None:
-        return await read_json(request, route.body_limit or limits.max_body_bytes)
+        is_batch = route.endpoint in _batches
+        largest = limits.max_batch_body_bytes if is_batch else limits.max_body_bytes
+        return await read_json(request, route.body_limit or largest)
     refuse_large(request.headers, limits.max_body_bytes)
     return request

@@ -11,6 +11,16 @@ def path_to(request: Request, place: str) -> str:
     return f"{root}{API_PREFIX}/{place}"
 
 
+def batch_links(request: Request, batch_id: str) -> dict[str, str]:
+    """Return the paths of a batch and of its runs."""
+    own = path_to(request, f"batches/{batch_id}")
+    return {
+        "self": own,
+        "tasks": f"{path_to(request, 'tasks')}?batch_id={batch_id}",
+        "cancel": f"{own}/cancel",
+    }
+
+
 def run_links(request: Request, task_id: str) -> dict[str, str]:
     """Return the paths of a run and of what belongs to it."""
     own = path_to(request, f"tasks/{task_id}")
@@ -20,4 +30,5 @@ def run_links(request: Request, task_id: str) -> dict[str, str]:
         "events": f"{own}/events",
         "logs": f"{own}/logs",
         "cancel": f"{own}/cancel",
+        "rerun": f"{own}/rerun",
     }

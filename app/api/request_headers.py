@@ -36,13 +36,14 @@ async def read_wait_seconds(request: Request) -> int:
 
 
 # Read from the request itself, because a second header of the same name must not be lost.
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "For 24 hours the same key with the same body gives the same answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 HEADER_PARAMETERS = [
-    {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "For 24 hours the same key with the same body gives the same run.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    },
+    KEY_PARAMETER,
     {
         "name": "Prefer",
         "in": "header",

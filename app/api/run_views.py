@@ -12,6 +12,7 @@ from app.tasks.statuses import Status
 
 _COPIED = (
     "task",
+    "task_version",
     "params",
     "result",
     "attempt",

@@ -9,6 +9,7 @@ from app.tasks.catalogue import CatalogueEntry
 from app.tasks.requests import MAX_LABELS, LabelKey, LabelValue, RunOptions
 from app.tasks.statuses import Status
 
+MAX_BATCH_ITEMS = 10_000
 TaskName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -32,6 +33,44 @@ class RunTaskBody(StrictBody):
     params: dict[str, Any] = {}
     options: RunOptionsBody = RunOptionsBody()
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
+
+
+class RunBatchBody(StrictBody):
+    """Runs that are accepted together, all or none."""
+
+    items: Annotated[list[RunTaskBody], Field(min_length=1, max_length=MAX_BATCH_ITEMS)]
+
+
+class RerunBody(StrictBody):
+    """A run again; without `params` it gets those that it had."""
+
+    params: dict[str, Any] | None = None
+
+
+class AcceptedBatch(BaseModel):
+    """A batch that is durable: one id per item, in their order. An item of a task that is unique
+    for a time may have got the id of an equal run; `deduplicated` counts those.
+    """
+
+    batch_id: str
+    task_ids: list[str]
+    deduplicated: int = 0
+    links: dict[str, str]
+
+
+class BatchStatus(BaseModel):
+    """How the runs of a batch fare; `counts` has every status. An item that was deduplicated is
+    counted where its run was accepted first.
+    """
+
+    batch_id: str
+    total: int
+    deduplicated: int
+    finished: int
+    counts: dict[Status, int]
+    created_by: str
+    created_at: Moment
+    links: dict[str, str]
 
 
 class RegisterTaskBody(StrictBody):
@@ -67,8 +106,10 @@ class RegisteredTask(BaseModel):
     result_schema: dict[str, Any]
     retry: RetryPolicy
     timeout_seconds: float
+    unique_for_seconds: float | None
     required_scope: str | None
     deprecated: bool
+    aliases: list[str]
 
     @classmethod
     def of(cls, entry: CatalogueEntry) -> "RegisteredTask":
@@ -91,8 +132,10 @@ class RegisteredTask(BaseModel):
                 jitter=options.jitter,
             ),
             timeout_seconds=options.timeout_seconds,
+            unique_for_seconds=options.unique_for_seconds,
             required_scope=options.required_scope,
             deprecated=options.deprecated,
+            aliases=[] if entry.base_task else list(options.aliases),
         )
 
 
@@ -104,12 +147,15 @@ class RegisteredTaskList(BaseModel):
 
 
 class AcceptedRun(BaseModel):
-    """A run that is durable; `links` are paths on this server."""
+    """A run that is durable; `links` are paths on this server. `deduplicated`: the task is unique
+    for a time, and an equal run that was accepted before stands for this one.
+    """
 
     task_id: str
     task: str
     status: Status
     created_at: Moment
+    deduplicated: bool = False
     links: dict[str, str]
 
 
@@ -134,6 +180,7 @@ class Run(BaseModel):
 
     task_id: str
     task: str
+    task_version: str | None
     status: Status
     params: dict[str, Any]
     result: Any

@@ -41,6 +41,7 @@ class Run(TypedDict, total=False):
     task: str
     status: str
     created_at: str
+    params: dict[str, Any]
     result: Any
     error: dict[str, Any] | None
     attempt: int
@@ -156,6 +157,21 @@ class Client:
     def cancel(self, task_id: str) -> Run:
         """Cancel a run, or ask it to stop; return it as it stands now."""
         return cast("Run", self._send("POST", f"tasks/{_segment(task_id)}/cancel"))
+
+    def rerun(
+        self,
+        task_id: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Return a new run like this one, with other parameters when they are given."""
+        headers = {"Content-Type": "application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        body = strict_json.dump_bytes({} if params is None else {"params": params})
+        path = f"tasks/{_segment(task_id)}/rerun"
+        return cast("Run", self._send("POST", path, content=body, headers=headers))
 
     def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
         return self._send("GET", path, params=list(query))

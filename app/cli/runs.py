@@ -1,6 +1,7 @@
 """`taskyard runs`: looking at runs and steering them, through the API."""
 
-from typing import Annotated, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -8,12 +9,16 @@ from app.cli.exit_codes import ExitCode
 from app.cli.failures import CommandError, Failure, suggesting, usage_error
 from app.cli.options import DEFAULT_URL, Output, Token, Url, examples
 from app.cli.output import Record, print_record, print_rows
+from app.cli.params import read_params
 from app.common.ids import parse_id
+
+if TYPE_CHECKING:
+    from app.cli.client import Client, Run
 
 _COLUMNS = ("task_id", "task", "status", "attempt", "queue", "created_at")
 _HIDDEN = ("links",)
 
-commands = typer.Typer(no_args_is_help=True, help="List, look at, watch and cancel runs.")
+commands = typer.Typer(no_args_is_help=True, help="List, look at, watch, cancel and rerun runs.")
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.", show_default=False)]
 
@@ -142,6 +147,89 @@ def cancel_run(
     with suggesting(suggestion), Client(url, token) as client:
         run = client.cancel(_checked(run_id))
     print_record(cast("Record", run), output, without=_HIDDEN)
+
+
+@commands.command(
+    "rerun",
+    epilog=examples(
+        "taskyard runs rerun 01890a5d-ac96-774b-bcce-b302099a8057 --wait",
+        "taskyard runs rerun 01890a5d-ac96-774b-bcce-b302099a8057 -p dialect=mysql",
+    ),
+)
+def rerun_run(  # noqa: PLR0913 - each one is an option of the command
+    run_id: RunId,
+    *,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="KEY=VALUE",
+            help="A parameter to change; the others stay as they were. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="JSON|@FILE|-",
+            help="All parameters as a JSON object, in place of those that there were.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; exit 1 unless it succeeds.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="With --wait: how long; then exit 6. The run goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key",
+            metavar="KEY",
+            help="The same key gives the same new run for 24 hours.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Output = None,
+) -> None:
+    """Run a run again, perhaps with other parameters, and print the new run."""
+    from app.cli.client import Client
+    from app.cli.watching import follow, require_success
+
+    old_id = _checked(run_id)
+    suggestion = {"INVALID_PARAMS": f"taskyard runs show {old_id}"}
+    with suggesting(suggestion), Client(url, token) as client:
+        params = _new_params(client, client.run(old_id), param or [], json)
+        run = client.rerun(old_id, params, idempotency_key=idempotency_key)
+        if wait:
+            run = follow(client, run, timeout_seconds=timeout)
+    print_record(cast("Record", run), output, without=("links",))
+    if wait:
+        require_success(run, timeout)
+
+
+def _new_params(
+    client: "Client", run: "Run", pairs: Sequence[str], document: str | None
+) -> dict[str, Any] | None:
+    """Return the parameters of the new run, None when they stay as they were."""
+    if not pairs and document is None:
+        return None
+    given = read_params(
+        pairs, document, lambda: client.registered_task(run["task"])["params_schema"]
+    )
+    return given if document is not None else {**run.get("params", {}), **given}
 
 
 def _label(text: str) -> tuple[str, str]:

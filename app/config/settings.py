@@ -164,6 +164,7 @@ class LimitsSettings(_Section):
 
     max_params_bytes: PositiveInt = 262_144
     max_body_bytes: PositiveInt = 2_097_152
+    max_batch_body_bytes: PositiveInt = 16_777_216
     max_inline_result_bytes: PositiveInt = 65_536
     max_upload_mb: PositiveInt = 100
     allowed_upload_types: tuple[str, ...] = ("sql", "zip")

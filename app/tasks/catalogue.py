@@ -2,7 +2,7 @@
 one roof.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -27,6 +27,7 @@ from app.tasks.registry import Registry, TaskSpec, missing_hint
 from app.tasks.requests import QueueName
 
 MAX_NAME = 200
+_NAMES_PER_LOOK = 500
 
 
 class DerivedOptions(BaseModel):
@@ -84,7 +85,7 @@ class Catalogue:
         """Return the task of this name; TaskNotRegistered tells the near names."""
         if (spec := self._registry.find(name)) is not None:
             return entry_of(spec)
-        if len(name) > MAX_NAME or not name.isprintable():
+        if not _can_be_called(name):
             # What no row can be called never reaches the database, which refuses a NUL.
             raise TaskNotRegistered(f"No task is called {name[:MAX_NAME]!r}.")
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
@@ -98,6 +99,31 @@ class Catalogue:
             names = (await connection.execute(select(DerivedTask.name))).scalars()
             known = [*self._registry.names(), *names]
         raise TaskNotRegistered(f"No task is called '{name}'.", hint=missing_hint(name, known))
+
+    async def find_all(self, names: Iterable[str]) -> dict[str, CatalogueEntry]:
+        """Return the tasks of these names; a name that no task has is left out."""
+        wanted = set(names)
+        specs = {name: self._registry.find(name) for name in wanted}
+        found = {name: entry_of(spec) for name, spec in specs.items() if spec is not None}
+        # What no row can be called never reaches the database.
+        derived = sorted(name for name in wanted - set(found) if _can_be_called(name))
+        async with self._databases.autocommit(APPLICATION_BIND) as connection:
+            for start in range(0, len(derived), _NAMES_PER_LOOK):
+                part = derived[start : start + _NAMES_PER_LOOK]
+                rows = await connection.execute(
+                    select(DerivedTask.__table__).where(DerivedTask.name.in_(part))
+                )
+                for row in rows:
+                    if self._registry.find(row.base_task) is not None:
+                        found[row.name] = self._derived(row)
+        return found
+
+    def not_registered(self, name: str) -> TaskNotRegistered:
+        """Return the error for a name that no task has, with the near names of code tasks."""
+        shown = name[:MAX_NAME]
+        return TaskNotRegistered(
+            f"No task is called {shown!r}.", hint=near_hint(shown, self._registry.names())
+        )
 
     async def list(self) -> list[CatalogueEntry]:
         """Return all tasks, code and derived, sorted by name."""
@@ -157,7 +183,7 @@ class Catalogue:
         """
         if self._registry.find(name) is not None:
             raise TaskInUse(f"The task '{name}' is registered by code; remove it there.")
-        if len(name) > MAX_NAME or not name.isprintable():
+        if not _can_be_called(name):
             raise TaskNotRegistered(f"No derived task is called {name[:MAX_NAME]!r}.")
         async with self._databases.begin(APPLICATION_BIND) as connection:
             deleted = await connection.execute(delete(DerivedTask).where(DerivedTask.name == name))
@@ -186,6 +212,10 @@ class Catalogue:
                 errors=[FieldError(("options", "queue"), message, "invalid_option")],
             )
         return chosen
+
+
+def _can_be_called(name: str) -> bool:
+    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def entry_of(spec: TaskSpec) -> CatalogueEntry:

@@ -21,6 +21,7 @@ from app.redis import BlockingCache, CacheClient
 from app.redis.blocking import Run
 from app.storage import Storage
 from app.tasks.errors import RunCancelled, StaleAttempt
+from app.tasks.insertion import FIND_EQUAL, held_key_of
 from app.tasks.models import TaskRun
 from app.tasks.requests import NewRun, RunOptions, RunRequest
 from app.tasks.results import StoredResult
@@ -157,6 +158,11 @@ class TaskContext:
         return cast("str", self._claim.trace_id)
 
     @property
+    def version(self) -> str | None:
+        """The version of the task when the run was accepted; older code may have accepted it."""
+        return cast("str | None", self._claim.task_version)
+
+    @property
     def created_by(self) -> str:
         """The id of the user or client who submitted the run."""
         return cast("str", self._claim.created_by)
@@ -235,10 +241,13 @@ class TaskContext:
         """Add a child run and return its id; it is committed in one transaction with this run's
         outcome.
 
-        When the attempt fails, none of its children exists. Parameters are checked here.
+        When the attempt fails, none of its children exists. Parameters are checked here. Of a
+        task with `unique_for_seconds` it is an equal run's id when there is one.
         """
         options = RunOptions(delay_seconds=delay_seconds, queue=queue, priority=priority)
         child = self._new_child(task, params, task_id, options, labels)
+        if (equal := self._equal_run(child)) is not None:
+            return equal
         self._children.append(child)
         return child.id
 
@@ -283,6 +292,16 @@ class TaskContext:
             tenant=self._claim.tenant,
             trace_id=self.trace_id,
         )
+
+    def _equal_run(self, child: NewRun) -> str | None:
+        """Return the id of the run that stands for a unique child, None when it is the first."""
+        if not child.unique_for_seconds:
+            return None
+        for other in self._children:
+            if other.row["unique_key"] == child.row["unique_key"]:
+                return other.id
+        with self._services.databases.sync_autocommit(APPLICATION_BIND) as connection:
+            return connection.execute(FIND_EQUAL, held_key_of(child)).scalar()
 
     # What the executor takes over at the end of the attempt.
 

@@ -14,7 +14,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 OnFailure = Literal["dead_letter", "discard"]
 DECLARATION = "__taskyard_task__"
 _NOT_ENFORCED_YET = {
-    "unique_for_seconds",
     "schedule",
 }
 
@@ -41,6 +40,7 @@ class TaskOptions:
     max_concurrency: int | None = None
     concurrency_key: str | None = None
     required_scope: str | None = None
+    unique_for_seconds: float | None = None
     on_failure: OnFailure = "dead_letter"
     version: str = "1"
     aliases: tuple[str, ...] = ()
@@ -144,8 +144,9 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "max_concurrency": lambda value: value is None or _is_whole(value, 1, 100_000),
     "concurrency_key": lambda value: value is None or (isinstance(value, str) and value != ""),
     "required_scope": lambda value: value is None or (isinstance(value, str) and value != ""),
+    "unique_for_seconds": lambda value: value is None or _is_number(value, 0.001, 31_536_000),
     "on_failure": lambda value: value in ("dead_letter", "discard"),
-    "version": lambda value: isinstance(value, str),
+    "version": lambda value: isinstance(value, str) and 1 <= len(value) <= 64,
     "aliases": lambda value: isinstance(value, tuple),
     "deprecated": lambda value: isinstance(value, bool),
 }

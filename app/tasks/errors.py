@@ -102,6 +102,27 @@ class RunAlreadyExists(Conflict):
     title = "Run exists"
 
 
+class RunTaskNotRegistered(Conflict):
+    """The task of the run is not registered any more, so it cannot run again."""
+
+    code = "RUN_TASK_NOT_REGISTERED"
+    title = "Task of the run not registered"
+
+
+class BatchNotFound(NotFound):
+    """No batch has this id, or the caller may not see it."""
+
+    code = "BATCH_NOT_FOUND"
+    title = "Batch not found"
+
+
+class InvalidBatch(ValidationFailed):
+    """Items of a batch are wrong; none of them was accepted, and `errors` names each."""
+
+    code = "INVALID_BATCH"
+    title = "Wrong items in the batch"
+
+
 class TaskNotFinished(Conflict):
     """The run has no result: it has not ended, or it did not succeed."""
 

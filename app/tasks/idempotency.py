@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import select, text
+from sqlalchemy import ColumnElement, Select, and_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,6 +22,7 @@ _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _RUNS = TaskRun.__table__.c
 _RECORD = IdempotencyRecord.__table__.c
 _EVENT = TaskRunEvent.__table__.c
+_KEY_COLUMNS = {"caller", "endpoint", "key"}
 # For the rest of the transaction: its other locks are on rows that nobody else knows yet.
 _SHORT_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '3s'")
 # A replayed answer is the first one, so it tells the status in which the run began.
@@ -59,16 +60,28 @@ async def earlier_run(connection: AsyncConnection, use: KeyUse) -> Row[Any] | No
 
     Raises IdempotencyKeyReused when something else was asked for.
     """
-    statement = select(_RECORD.fingerprint, _RUNS.id, _RUNS.task, _FIRST_STATUS, _RUNS.created_at)
-    statement = statement.join_from(
+    run = (_RUNS.id, _RUNS.task, _FIRST_STATUS, _RUNS.created_at)
+    statement = select(_RECORD.fingerprint, _RECORD.answer, *run).join_from(
         IdempotencyRecord.__table__, TaskRun.__table__, _RUNS.id == _RECORD.run_id
-    ).where(
-        _RECORD.caller == use.caller,
-        _RECORD.endpoint == use.endpoint,
-        _RECORD.key == use.key,
-        _RECORD.expires_at > db_now(),
     )
-    row: Any = (await connection.execute(statement)).one_or_none()
+    return await _earlier(connection, use, statement)
+
+
+async def earlier_batch(connection: AsyncConnection, use: KeyUse) -> Row[Any] | None:
+    """Return `batch_id` and `answer` of the batch that the key stands for; as `earlier_run`."""
+    return await _earlier(
+        connection,
+        use,
+        select(_RECORD.fingerprint, _RECORD.answer, _RECORD.run_id.label("batch_id")),
+    )
+
+
+async def _earlier(
+    connection: AsyncConnection, use: KeyUse, statement: Select[Any]
+) -> Row[Any] | None:
+    row: Any = (
+        await connection.execute(statement.where(_is_of(use), _RECORD.expires_at > db_now()))
+    ).one_or_none()
     if row is not None and row.fingerprint != use.fingerprint:
         raise IdempotencyKeyReused(
             "This idempotency key was used before with another body.",
@@ -77,8 +90,18 @@ async def earlier_run(connection: AsyncConnection, use: KeyUse) -> Row[Any] | No
     return cast("Row[Any] | None", row)
 
 
+def _is_of(use: KeyUse) -> ColumnElement[bool]:
+    return and_(
+        _RECORD.caller == use.caller, _RECORD.endpoint == use.endpoint, _RECORD.key == use.key
+    )
+
+
 async def claim_key(
-    connection: AsyncConnection, use: KeyUse, stands_for: str, keep_seconds: float
+    connection: AsyncConnection,
+    use: KeyUse,
+    stands_for: str,
+    keep_seconds: float,
+    answer: Mapping[str, Any] | None = None,
 ) -> bool:
     """Insert the key's record; return False when there is one already.
 
@@ -92,13 +115,14 @@ async def claim_key(
         "key": use.key,
         "fingerprint": use.fingerprint,
         "run_id": stands_for,
+        "answer": answer,
         "expires_at": db_now_plus(keep_seconds),
     }
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     claim = dialect.insert(IdempotencyRecord).values(values)
     claim = claim.on_conflict_do_update(
-        index_elements=["caller", "endpoint", "key"],
-        set_={name: claim.excluded[name] for name in ("fingerprint", "run_id", "expires_at")},
+        index_elements=sorted(_KEY_COLUMNS),
+        set_={name: claim.excluded[name] for name in set(values) - _KEY_COLUMNS},
         where=_RECORD.expires_at <= db_now(),
     )
     if dialect is postgresql:
@@ -106,12 +130,25 @@ async def claim_key(
     try:
         taken = (await connection.execute(claim.returning(_RECORD.run_id))).one_or_none()
     except DatabaseBusy as error:
-        raise IdempotencyKeyInFlight(
-            "The first request with this idempotency key is still under way.",
-            hint="Send the same request again in a second.",
-            headers={"Retry-After": "1"},
-        ) from error
+        raise in_flight() from error
     return taken is not None
+
+
+async def let_stand_for(
+    connection: AsyncConnection, use: KeyUse, run_id: str, answer: Mapping[str, Any]
+) -> None:
+    """Make a key that was just claimed stand for another run, with its own answer."""
+    statement = update(IdempotencyRecord).where(_is_of(use)).values(run_id=run_id, answer=answer)
+    await connection.execute(statement)
+
+
+def in_flight() -> IdempotencyKeyInFlight:
+    """Return the error for a key whose first request has not ended, or has only just been lost."""
+    return IdempotencyKeyInFlight(
+        "The first request with this idempotency key is still under way.",
+        hint="Send the same request again in a second.",
+        headers={"Retry-After": "1"},
+    )
 
 
 def check_idempotency_key(key: str) -> None:

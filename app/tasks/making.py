@@ -1,8 +1,11 @@
 """From a request to a checked run, ready to be inserted; nothing is written here."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+
+import orjson
 
 from app.common.clock import utc_now
 from app.common.errors import FieldError
@@ -37,12 +40,15 @@ class RunMaker:
     ) -> NewRun:
         """Return the checked run; raises InvalidParams, InvalidOptions or ParamsTooLarge."""
         params = {**request.params, **entry.preset_params}
-        self._check_size(params)
-        arguments = entry.spec.read_params(params)
+        document = dump_bytes(params)
+        self._check_size(document)
+        model = entry.spec.check(document)
         self._check_options(request)
         options = request.options
         policy = entry.options
         limits = entry.spec.limits
+        # Who asks for a run again wants one more.
+        unique_for = policy.unique_for_seconds if request.replay_of is None else None
         due_later = bool(options.delay_seconds) or (
             options.run_at is not None and options.run_at > utc_now()
         )
@@ -50,6 +56,7 @@ class RunMaker:
             "id": request.task_id,
             "task": entry.name,
             "function": entry.spec.name,
+            "task_version": policy.version,
             "status": Status.SCHEDULED if due_later else Status.PENDING,
             "params": params,
             "options": {
@@ -64,7 +71,8 @@ class RunMaker:
             "queue": options.queue or policy.queue,
             "priority": policy.priority if options.priority is None else options.priority,
             "expires_at": options.expires_at,
-            "limit_key": None if limits is None else limits.key_of(arguments),
+            "limit_key": limits and limits.key_of(entry.spec.signature.arguments(model)),
+            "unique_key": unique_key(entry.name, params, tenant) if unique_for else None,
             "created_by": created_by,
             "tenant": tenant,
             "parent_id": request.parent_id,
@@ -77,10 +85,11 @@ class RunMaker:
             row=row,
             delay_seconds=options.delay_seconds if due_later else None,
             run_at=options.run_at if due_later else None,
+            unique_for_seconds=unique_for,
         )
 
-    def _check_size(self, params: Mapping[str, Any]) -> None:
-        size = len(dump_bytes(params))
+    def _check_size(self, document: bytes) -> None:
+        size = len(document)
         if size > self._limits.max_params_bytes:
             raise ParamsTooLarge(
                 f"The parameters are {size} bytes; the limit is {self._limits.max_params_bytes}.",
@@ -89,6 +98,13 @@ class RunMaker:
 
     def _check_options(self, request: RunRequest) -> None:
         options, limits = request.options, self._limits
+        if len(request.labels) > MAX_LABELS:
+            error = FieldError(
+                ("labels",), f"must be at most {MAX_LABELS} labels", "too_many_labels"
+            )
+            raise InvalidOptions("A run has too many labels.", errors=[error])
+        if not options.model_fields_set:
+            return
         latest = utc_now() + timedelta(seconds=limits.max_delay_seconds)
         faults: list[tuple[str, str]] = []
         if options.queue is not None and options.queue not in self._queues:
@@ -112,8 +128,9 @@ class RunMaker:
                 FieldError(("options", name), message, "invalid_option") for name, message in faults
             ]
             raise InvalidOptions("An option of the run is wrong.", errors=errors)
-        if len(request.labels) > MAX_LABELS:
-            error = FieldError(
-                ("labels",), f"must be at most {MAX_LABELS} labels", "too_many_labels"
-            )
-            raise InvalidOptions("A run has too many labels.", errors=[error])
+
+
+def unique_key(task: str, params: Mapping[str, Any], tenant: str | None) -> str:
+    """Return what equal runs have in common: a digest of task, parameters and tenant."""
+    document = orjson.dumps([tenant, task, params], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(document).hexdigest()

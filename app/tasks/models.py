@@ -18,6 +18,8 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only I
 
 _LIVE = "finished_at IS NULL"
 _WAITING = "status IN ('PENDING', 'SCHEDULED', 'RETRYING')"
+# A run that failed, was cancelled or expired stands in nobody's way.
+HELD = "unique_key IS NOT NULL AND status NOT IN ('FAILED', 'CANCELLED', 'EXPIRED')"
 _OPEN = "replayed_at IS NULL AND discarded_at IS NULL"
 
 
@@ -34,6 +36,7 @@ class TaskRun(BasePostgres):
     id: Mapped[str] = mapped_column(IdType, primary_key=True, default=new_id)
     task: Mapped[str] = mapped_column(String(200))
     function: Mapped[str] = mapped_column(String(200))
+    task_version: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     params: Mapped[dict[str, Any]] = mapped_column(JsonType)
     options: Mapped[dict[str, Any]] = mapped_column(JsonType)
@@ -91,13 +94,8 @@ class TaskRun(BasePostgres):
         _partial(
             "idx_task_runs_held", "limit_key", "id", where=f"held_until IS NOT NULL AND {_LIVE}"
         ),
-        # Submission: one live run per unique key.
-        _partial(
-            "uk_task_runs_unique_key",
-            "unique_key",
-            where=f"unique_key IS NOT NULL AND {_LIVE}",
-            unique=True,
-        ),
+        # Submission: one run per unique key.
+        _partial("uk_task_runs_unique_key", "unique_key", where=HELD, unique=True),
         # Lists: newest first by id, which is ordered by time.
         _partial("idx_task_runs_parent_id", "parent_id", "id", where="parent_id IS NOT NULL"),
         _partial("idx_task_runs_batch_id", "batch_id", "id", where="batch_id IS NOT NULL"),
@@ -211,8 +209,26 @@ class DerivedTask(BasePostgres):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
 
 
+class Batch(BasePostgres):
+    """Runs that were accepted together; which they are, their own `batch_id` says."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(IdType, primary_key=True, default=new_id)
+    total: Mapped[int] = mapped_column(Integer)
+    deduplicated: Mapped[int] = mapped_column(Integer)
+    created_by: Mapped[str] = mapped_column(String(255))
+    tenant: Mapped[str | None] = mapped_column(String(64))
+    trace_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+
+    __table_args__ = (Index("idx_batches_created_at", "created_at"),)
+
+
 class IdempotencyRecord(BasePostgres):
-    """The answer that an idempotency key stands for, until it expires."""
+    """The run or batch that an idempotency key stands for, until it expires; `answer` is what its
+    rows cannot tell of the first answer.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -221,6 +237,7 @@ class IdempotencyRecord(BasePostgres):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     run_id: Mapped[str] = mapped_column(IdType)
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
 
 

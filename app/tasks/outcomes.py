@@ -22,10 +22,9 @@ from app.common.redaction import mask_text
 from app.common.strict_json import keepable
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
-from app.db.types import db_now
+from app.tasks.children import insert_children
 from app.tasks.errors import RunCancelled, StaleAttempt
-from app.tasks.insertion import first_event, insert_statement
-from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
+from app.tasks.models import DeadLetter, TaskRun, TaskRunLog
 from app.tasks.requests import NewRun
 from app.tasks.results import EncodedResult
 from app.tasks.retry import Backoff, Fatal, Retry
@@ -258,25 +257,5 @@ def _write_outcome(
     if outcome.logs:
         connection.execute(insert(TaskRunLog), outcome.logs)
     if outcome.children:
-        _insert_children(connection, outcome.children)
+        insert_children(connection, outcome.children)
     return row
-
-
-def _insert_children(connection: Connection, children: list[NewRun]) -> None:
-    known = [child.row for child in children if child.has_ended]
-    if known:
-        connection.execute(insert(TaskRun).values(finished_at=db_now()), known)
-    at_once = [
-        child.row
-        for child in children
-        if child.delay_seconds is None and child.run_at is None and not child.has_ended
-    ]
-    if at_once:
-        connection.execute(insert(TaskRun), at_once)
-    for child in children:
-        if child.delay_seconds is not None or child.run_at is not None:
-            connection.execute(insert_statement(child))
-    connection.execute(
-        insert(TaskRunEvent),
-        [first_event(child, f"run:{child.row['parent_id']}") for child in children],
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.common.errors import FieldError
 from app.common.strict_json import dump_bytes
@@ -57,13 +57,16 @@ class TaskSpec:
 
         Strict JSON rules: no text for a number, no number for a boolean, no unknown name.
         """
+        return self.signature.arguments(self.check(dump_bytes(params)))
+
+    def check(self, document: bytes) -> BaseModel:
+        """Return the model of parameters that are JSON text; raises as `read_params`."""
         try:
-            model = self.signature.params_model.model_validate_json(dump_bytes(params), strict=True)
+            return self.signature.params_model.model_validate_json(document, strict=True)
         except ValidationError as error:
             raise InvalidParams(
                 f"The parameters of '{self.name}' are wrong.", errors=_field_errors(error)
             ) from None
-        return self.signature.arguments(model)
 
 
 class Registry:

@@ -78,6 +78,8 @@ class NewRun:
     row: dict[str, Any]
     delay_seconds: float | None
     run_at: datetime | None
+    # How long an equal run that was accepted stands for this one; None: each is a run of its own.
+    unique_for_seconds: float | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -86,8 +88,9 @@ class NewRun:
 
     def known(self, result_ref: str) -> "NewRun":
         """Return the run as one that has succeeded, with a result document on the storage."""
-        ended = {"status": Status.SUCCEEDED, "result_ref": result_ref}
-        return replace(self, row={**self.row, **ended}, delay_seconds=None, run_at=None)
+        ended = {"status": Status.SUCCEEDED, "result_ref": result_ref, "unique_key": None}
+        row = {**self.row, **ended}
+        return replace(self, row=row, delay_seconds=None, run_at=None, unique_for_seconds=None)
 
     def wakeup(self, delay_seconds: float) -> Wakeup:
         """Return the message that starts the run after the delay."""

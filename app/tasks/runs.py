@@ -62,9 +62,7 @@ class Runs:
         except ValueError:
             raise RunNotFound("No run has this id.") from None
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
-            statement = select(TaskRun.__table__).where(
-                _RUN.id == canonical, _visible_to(principal)
-            )
+            statement = select(TaskRun.__table__).where(_RUN.id == canonical, visible_to(principal))
             row = (await connection.execute(statement)).one_or_none()
         if row is None:
             raise RunNotFound("No run has this id.")
@@ -74,7 +72,7 @@ class Runs:
         self, filters: RunFilters, limit: int, cursor: str | None, principal: Caller
     ) -> Page:
         """Return runs, newest first; InvalidCursor for a cursor that this list did not make."""
-        statement = self._filtered(filters).where(_visible_to(principal))
+        statement = self._filtered(filters).where(visible_to(principal))
         if cursor is not None:
             statement = statement.where(_RUN.id < decode_cursor(cursor))
         statement = statement.order_by(_RUN.id.desc()).limit(limit + 1)
@@ -176,7 +174,8 @@ def _has_label(name: str, value: str) -> ColumnElement[bool]:
     return select(pairs.c.key).where(pairs.c.key == name, pairs.c.value == value).exists()
 
 
-def _visible_to(principal: Caller) -> ColumnElement[bool]:
+def visible_to(principal: Caller) -> ColumnElement[bool]:
+    """Return the condition on runs that the caller may see: those of the caller's tenant."""
     return _RUN.tenant.is_(None) if principal.tenant is None else _RUN.tenant == principal.tenant
 
 

@@ -13,6 +13,7 @@ from app.config.settings import Settings
 from app.db import Databases, install
 from app.redis import CacheClient, open_cache
 from app.storage import Storage, open_storage
+from app.tasks.batches import Batches
 from app.tasks.catalogue import Catalogue, entry_of
 from app.tasks.dead_letters import DeadLetters
 from app.tasks.limiting import Limiter
@@ -22,6 +23,7 @@ from app.tasks.queue_levels import QueueLevels
 from app.tasks.registry import Registry, build_registry
 from app.tasks.replaying import ReplayMaker
 from app.tasks.requests import NewRun, RunRequest
+from app.tasks.reruns import Reruns
 from app.tasks.runs import Runs
 from app.tasks.submission import Submission
 from app.tasks.transport import Transport
@@ -44,6 +46,8 @@ class Services:
     catalogue: Catalogue
     maker: RunMaker
     submission: Submission
+    batches: Batches
+    reruns: Reruns
     runs: Runs
     dead_letters: DeadLetters
     queue_levels: QueueLevels
@@ -117,6 +121,8 @@ def open_services(
     outbox = Outbox(databases, transport)
     catalogue = Catalogue(databases, registry)
     maker = RunMaker(settings, registry.queues())
+    submission = Submission(databases, catalogue, maker, outbox, settings)
+    runs = Runs(databases)
     return Services(
         settings=settings,
         plugins=plugins,
@@ -130,8 +136,10 @@ def open_services(
         limiter=Limiter(databases, registry, outbox),
         catalogue=catalogue,
         maker=maker,
-        submission=Submission(databases, catalogue, maker, outbox, settings),
-        runs=Runs(databases),
+        submission=submission,
+        batches=Batches(databases, catalogue, maker, outbox, settings),
+        reruns=Reruns(runs, catalogue, maker, submission),
+        runs=runs,
         dead_letters=DeadLetters(databases, ReplayMaker(catalogue, maker), outbox, settings),
         queue_levels=QueueLevels(databases, transport, registry.queues()),
     )

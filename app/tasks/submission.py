@@ -12,7 +12,7 @@ from app.common.tracing import TraceContext
 from app.config.settings import APPLICATION_BIND, Settings
 from app.db import Databases
 from app.tasks.catalogue import Catalogue, CatalogueEntry
-from app.tasks.idempotency import KeyUse, claim_key, earlier_run
+from app.tasks.idempotency import KeyUse, claim_key, earlier_run, in_flight, let_stand_for
 from app.tasks.insertion import insert_run
 from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
@@ -22,7 +22,7 @@ from app.tasks.requests import Caller, RunRequest
 @dataclass(frozen=True)
 class Submitted:
     """An accepted run. `replayed` tells that an earlier request with the same idempotency key made
-    it.
+    it, `deduplicated` that an equal run was there and stands for a unique one.
     """
 
     task_id: str
@@ -30,6 +30,7 @@ class Submitted:
     status: str
     created_at: datetime
     replayed: bool
+    deduplicated: bool = False
 
 
 class Submission:
@@ -57,15 +58,17 @@ class Submission:
         trace: TraceContext,
         idempotency_key: str | None = None,
         endpoint: str = "tasks/run",
+        asked: RunRequest | None = None,
     ) -> Submitted:
         """Return the accepted run; when this returns it is durable.
 
+        `asked` is what a repeated request must equal, when the request itself is made of more.
         Raises TaskNotRegistered, Forbidden, InvalidParams, InvalidOptions,
         ParamsTooLarge, InvalidIdempotencyKey, IdempotencyKeyReused, RunAlreadyExists.
         """
         use = None
         if idempotency_key is not None:
-            use = KeyUse.of([request], principal, endpoint, idempotency_key)
+            use = KeyUse.of([asked or request], principal, endpoint, idempotency_key)
             # Looked for before anything is checked: what was accepted once stays accepted, even
             # when its `expires_at` has passed or its task is gone by now.
             async with self._databases.autocommit(APPLICATION_BIND) as reader:
@@ -85,12 +88,17 @@ class Submission:
             if use is not None:
                 if not await claim_key(connection, use, run.id, self._keep_keys_seconds):
                     earlier = await earlier_run(connection, use)
-                    assert earlier is not None  # noqa: S101 - the record is there and not expired
+                    if earlier is None:
+                        raise in_flight()
                     return _submitted(earlier, replayed=True)
                 run.row["idempotency_key"] = use.key
             row = await insert_run(connection, run, actor=principal.id)
+            if row.id != run.id and use is not None:
+                await let_stand_for(connection, use, row.id, {"status": row.status})
             failpoints.hit("submission.before_commit")
         failpoints.hit("submission.after_commit")
+        if row.id != run.id:
+            return _submitted(row, replayed=False, deduplicated=True)
         self._outbox.offer([run.wakeup(_seconds_until(row))])
         return _submitted(row, replayed=False)
 
@@ -109,11 +117,14 @@ def _seconds_until(row: Row[Any]) -> float:
     return max(0.0, seconds)
 
 
-def _submitted(row: Row[Any], *, replayed: bool) -> Submitted:
+def _submitted(row: Row[Any], *, replayed: bool, deduplicated: bool = False) -> Submitted:
+    # Of an equal run the key remembers how it stood when it was answered.
+    answer = row.answer if replayed else None
     return Submitted(
         task_id=row.id,
         task=row.task,
-        status=row.status,
+        status=answer["status"] if answer else row.status,
         created_at=row.created_at,
         replayed=replayed,
+        deduplicated=deduplicated or answer is not None,
     )

@@ -2,11 +2,13 @@
 
 from app.api.routes import (
     auth,
+    batches,
     dead_letters,
     documents,
     health,
     metrics,
     registry,
+    reruns,
     runs,
     service,
     users,
@@ -23,6 +25,8 @@ ROUTERS = (
     users.router,
     registry.router,
     runs.router,
+    reruns.router,
+    batches.router,
     dead_letters.router,
     health.router,
     service.router,

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from app.api.accepting import answer_accepted
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dead_letter_schemas import (
     DeadLetter,
@@ -20,14 +21,13 @@ from app.api.dead_letter_schemas import (
 from app.api.dead_letter_views import group_view, letter_view, summary_view
 from app.api.dependencies import CoreServices, Reader, requires
 from app.api.faults import in_body
-from app.api.links import path_to, run_links
+from app.api.links import path_to
 from app.api.request_headers import HEADER_PARAMETERS, IdempotencyKey
 from app.api.run_filters import Limit
 from app.api.schemas import AcceptedRun
 from app.auth.principal import Principal
 from app.common.tracing import current_trace, new_trace
 from app.tasks.dead_letter_queries import DeadLetterFilters
-from app.tasks.statuses import Status
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 
@@ -100,6 +100,8 @@ async def get_dead_letter(
 @router.post(
     "/{dead_letter_id}/replay",
     status_code=202,
+    response_model=AcceptedRun,
+    response_model_exclude_defaults=True,
     responses=_CONFLICT,
     openapi_extra={"parameters": _ONE_PARAMETER},
 )
@@ -112,7 +114,7 @@ async def replay_dead_letter(
     key: IdempotencyKey,
     request: Request,
     response: Response,
-) -> AcceptedRun:
+) -> AcceptedRun | Response:
     """Run it again, with other parameters when `params` is given; a letter is replayed once.
 
     The same `Idempotency-Key` with the same body gets the first answer again.
@@ -127,17 +129,7 @@ async def replay_dead_letter(
             reason=wish.reason,
             idempotency_key=key,
         )
-    links = run_links(request, accepted.task_id)
-    response.headers["Location"] = links["self"]
-    if accepted.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return AcceptedRun(
-        task_id=accepted.task_id,
-        task=accepted.task,
-        status=Status(accepted.status),
-        created_at=accepted.created_at,
-        links=links,
-    )
+    return await answer_accepted(accepted, request, response, services=services, caller=caller)
 
 
 @router.post(

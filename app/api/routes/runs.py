@@ -1,38 +1,37 @@
 """Running tasks and looking at the runs."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import StreamingResponse
 
+from app.api.accepting import answer_accepted
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import CoreServices, Manager, Reader, Runner
 from app.api.faults import in_body
-from app.api.links import run_links
 from app.api.request_headers import HEADER_PARAMETERS, IdempotencyKey, WaitSeconds
 from app.api.run_filters import LABEL_PARAMETER, Filters, Limit
 from app.api.run_views import event_view, log_view, run_view
 from app.api.schemas import AcceptedRun, Run, RunEventList, RunList, RunLogList, RunTaskBody
-from app.api.waiting import wait_for_end
 from app.common.redaction import redact
 from app.common.strict_json import dump_bytes
 from app.common.tracing import current_trace, new_trace
 from app.storage import StorageReader
 from app.tasks.errors import TaskNotFinished
 from app.tasks.requests import RunRequest
-from app.tasks.statuses import ENDED, Status
+from app.tasks.statuses import Status
 
 router = APIRouter(prefix="/tasks", tags=["runs"])
 
 TaskId = Annotated[str, Path(description="The run's id.")]
-_RETRY_AFTER_SECONDS = "1"
 
 
 @router.post(
     "/run",
     status_code=202,
     response_model=AcceptedRun,
+    response_model_exclude_defaults=True,
     responses={
         200: {"model": Run, "description": "The run ended within `Prefer: wait=N`"},
         409: {"description": "The first request with this idempotency key is still under way"},
@@ -58,22 +57,13 @@ async def run_task(
         accepted = await services.submission.submit(
             wish, principal=caller, trace=current_trace() or new_trace(), idempotency_key=key
         )
-    links = run_links(request, accepted.task_id)
-    response.headers["Location"] = links["self"]
-    if accepted.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    if wait_seconds:
-        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
-        run = await wait_for_end(services.runs, accepted.task_id, caller, wait_seconds, request)
-        if run.status in ENDED:
-            return _whole(run_view(run, request), response.headers)
-    response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
-    return AcceptedRun(
-        task_id=accepted.task_id,
-        task=accepted.task,
-        status=Status(accepted.status),
-        created_at=accepted.created_at,
-        links=links,
+    return await answer_accepted(
+        accepted,
+        request,
+        response,
+        services=services,
+        caller=caller,
+        wait_seconds=wait_seconds,
     )
 
 
@@ -143,10 +133,6 @@ async def cancel_run(
 ) -> Run:
     """Cancel a run that waits, or ask a running one to stop; 409 when it has ended."""
     return run_view(await services.runs.cancel(task_id, caller), request)
-
-
-def _whole(run: Run, headers: Mapping[str, str]) -> Response:
-    return Response(run.model_dump_json(), headers=headers, media_type="application/json")
 
 
 def _stream(reader: StorageReader) -> Response:

@@ -25,6 +25,7 @@ CONTRACT = {
     "required_scope",
     "deprecated",
 }
+MORE = {"aliases", "unique_for_seconds"}
 RETRY = {"max_attempts", "backoff_seconds", "backoff_max_seconds", "jitter"}
 
 
@@ -45,7 +46,7 @@ def test_a_code_task_is_listed_with_its_schema(api: Api) -> None:
     listed = api.get(TASKS).json()
     assert set(listed) == {"items", "next_cursor"}
     (task,) = [task for task in listed["items"] if task["name"] == "sample.add_numbers"]
-    assert set(task) == CONTRACT
+    assert set(task) == CONTRACT | MORE
     assert (task["plugin"], task["kind"], task["base_task"]) == ("sample", "code", None)
     assert task["description"] == "Add two numbers."
     assert set(task["retry"]) == RETRY

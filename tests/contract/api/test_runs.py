@@ -10,6 +10,7 @@ RUN = "/api/v1/tasks/run"
 FIELDS = {
     "task_id",
     "task",
+    "task_version",
     "status",
     "params",
     "result",

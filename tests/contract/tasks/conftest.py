@@ -12,6 +12,7 @@ from tests.harness import Installation, migrate, settings_on
 
 Install = Callable[..., Installation]
 _TABLES = (
+    "batches",
     "task_runs",
     "dead_letters",
     "derived_tasks",

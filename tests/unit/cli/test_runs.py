@@ -77,7 +77,7 @@ def test_show_prints_the_run_as_it_came(service: FakeService, taskyard: RunComma
     assert "links" not in table
 
 
-@pytest.mark.parametrize("command", ["show", "watch", "logs", "cancel"])
+@pytest.mark.parametrize("command", ["show", "watch", "logs", "cancel", "rerun"])
 @pytest.mark.parametrize("text", ["", "registered", "..", f"{ID}/result", "x" * 5000])
 def test_what_is_no_id_is_not_found(
     command: str, text: str, service: FakeService, taskyard: RunCommand
@@ -136,4 +136,53 @@ def test_cancel_of_a_run_that_has_ended(service: FakeService, taskyard: RunComma
     service.answer("POST", f"/tasks/{ID}/cancel", problem(409, "RUN_HAS_ENDED"))
     ended = taskyard("runs", "cancel", ID)
     assert ended.code == 1
+    assert f"next: taskyard runs show {ID}" in ended.err
+
+
+NEW = {**RUN, "task_id": "01890a5d-ac96-774b-bcce-b302099a8058", "status": "PENDING"}
+OLD = {**RUN, "params": {"text": "a b", "top": 1}}
+SCHEMA = {"properties": {"text": {"type": "string"}, "top": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ((), {}),
+        (("-p", "top=2"), {"params": {"text": "a b", "top": 2}}),
+        (("-p", "text=2"), {"params": {"text": "2", "top": 1}}),
+        (("--json", '{"text": "c"}'), {"params": {"text": "c"}}),
+        (("--json", '{"text": "c"}', "-p", "top=3"), {"params": {"text": "c", "top": 3}}),
+        (("--json", "{}"), {"params": {}}),
+    ],
+)
+def test_rerun_sends_what_changes(
+    arguments: tuple[str, ...], body: object, service: FakeService, taskyard: RunCommand
+) -> None:
+    service.answer("GET", f"/tasks/{ID}", Answer(OLD))
+    service.answer("GET", "/tasks/registered/text.count_words", Answer({"params_schema": SCHEMA}))
+    service.answer("POST", f"/tasks/{ID}/rerun", Answer(NEW, 202))
+    ended = taskyard("runs", "rerun", ID, *arguments, "--idempotency-key", "k")
+    assert ended.code == 0
+    assert ended.document["task_id"] == NEW["task_id"]
+    sent = service.received[-1]
+    assert (sent.method, sent.document, sent.headers["idempotency-key"]) == ("POST", body, "k")
+
+
+def test_rerun_waits_for_the_new_run(service: FakeService, taskyard: RunCommand) -> None:
+    service.answer("GET", f"/tasks/{ID}", Answer(OLD))
+    service.answer("POST", f"/tasks/{ID}/rerun", Answer(NEW, 202))
+    failed = {**NEW, "status": "FAILED", "error": {"type": "E", "message": "no"}}
+    service.answer("GET", f"/tasks/{NEW['task_id']}", Answer(failed))
+    ended = taskyard("runs", "rerun", ID, "--wait")
+    assert ended.code == 1
+    assert f"taskyard runs logs {NEW['task_id']}" in ended.err
+
+
+def test_rerun_with_wrong_parameters_leads_to_the_old_ones(
+    service: FakeService, taskyard: RunCommand
+) -> None:
+    service.answer("GET", f"/tasks/{ID}", Answer(OLD))
+    service.answer("POST", f"/tasks/{ID}/rerun", problem(422, "INVALID_PARAMS"))
+    ended = taskyard("runs", "rerun", ID, "--json", "{}")
+    assert ended.code == 2
     assert f"next: taskyard runs show {ID}" in ended.err

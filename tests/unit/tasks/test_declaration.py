@@ -106,7 +106,7 @@ def test_an_unknown_option_is_named_and_the_known_ones_listed() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["unique_for_seconds", "schedule"],
+    ["schedule"],
 )
 def test_an_option_that_would_do_nothing_is_refused(option: str) -> None:
     error = refused(**{option: 1})
