@@ -122,7 +122,7 @@ class Catalogue:
         """Return the error for a name that no task has, with the near names of code tasks."""
         shown = name[:MAX_NAME]
         return TaskNotRegistered(
-            f"No task is called {shown!r}.", hint=near_hint(shown, self._registry.names())
+            f"No task is called {shown!r}.", hint=missing_hint(shown, self._registry.names())
         )
 
     async def list(self) -> list[CatalogueEntry]:
