@@ -31,4 +31,5 @@ def run_links(request: Request, task_id: str) -> dict[str, str]:
         "logs": f"{own}/logs",
         "cancel": f"{own}/cancel",
         "rerun": f"{own}/rerun",
+        "explain": f"{own}/explain",
     }

@@ -92,6 +92,14 @@ class RetryPolicy(BaseModel):
     jitter: float
 
 
+class TaskLimits(BaseModel):
+    """What bounds the attempts over all workers, for the whole task or for each key."""
+
+    rate_limit: str | None
+    max_concurrency: int | None
+    concurrency_key: str | None
+
+
 class RegisteredTask(BaseModel):
     """A task that can be run; the schemas are JSON Schema 2020-12."""
 
@@ -107,6 +115,7 @@ class RegisteredTask(BaseModel):
     retry: RetryPolicy
     timeout_seconds: float
     unique_for_seconds: float | None
+    limits: TaskLimits
     required_scope: str | None
     deprecated: bool
     aliases: list[str]
@@ -133,6 +142,11 @@ class RegisteredTask(BaseModel):
             ),
             timeout_seconds=options.timeout_seconds,
             unique_for_seconds=options.unique_for_seconds,
+            limits=TaskLimits(
+                rate_limit=options.rate_limit,
+                max_concurrency=options.max_concurrency,
+                concurrency_key=options.concurrency_key,
+            ),
             required_scope=options.required_scope,
             deprecated=options.deprecated,
             aliases=[] if entry.base_task else list(options.aliases),

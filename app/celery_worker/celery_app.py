@@ -35,7 +35,22 @@ _HEARTBEAT_SECONDS: Final = 10
 
 
 class ClassQueues(Queues):
-    """Queues that `--queues` selects by class: `-Q reports` means all three queues of `reports`."""
+    """Queues that `--queues` selects by class: `-Q reports` means all three queues of `reports`.
+
+    Those of the classes in `paused` are not consumed from, selected or not.
+    """
+
+    paused: frozenset[str] = frozenset()
+
+    @property
+    def consume_from(self) -> dict[str, Queue]:
+        """The queues to consume from, by name."""
+        chosen: dict[str, Queue] = super().consume_from
+        return {
+            name: queue
+            for name, queue in chosen.items()
+            if getattr(queue, "queue_class", None) not in self.paused
+        }
 
     def select(self, include: Any) -> None:
         names = include.split(",") if isinstance(include, str) else list(include or ())

@@ -19,6 +19,7 @@ from kombu import Connection, compression
 
 from app.celery_worker import connections
 from app.celery_worker.inspection import BadMessage, celery_builtins, cleaned
+from app.celery_worker.pauses import ObeyPauses
 from app.celery_worker.site import site_of
 from app.common.logging import get_logger
 
@@ -53,6 +54,7 @@ class RunConsumer(Consumer):
         default_steps = (
             *(step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step),
             DeclareTopology,
+            ObeyPauses,
         )
 
     controller: Any

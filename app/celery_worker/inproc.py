@@ -140,7 +140,7 @@ class Channel(virtual.Channel):
                 raise PreconditionFailed(str(error), method_name="Queue.declare") from error
         elif queue not in _broker.queues:
             raise NotFound(f"NOT_FOUND - no queue '{queue}'", method_name="Queue.declare")
-        return queue_declare_ok_t(queue, _broker.size(queue), 0)
+        return queue_declare_ok_t(queue, _broker.size(queue), _broker.consumers[queue])
 
     def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:  # type: ignore[override]  # as above
         _broker.bind(queue, exchange, routing_key)
@@ -164,8 +164,15 @@ class Channel(virtual.Channel):
         **kwargs: Any,
     ) -> str:
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        _broker.consumers[queue] += 1
         self._urgency[queue] = (kwargs.get("arguments") or {}).get("x-priority", 0)
         return consumer_tag or ""
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        if queue is not None:
+            _broker.consumers[queue] -= 1
 
     def take(self, names: list[str], *, no_ack: bool = False) -> tuple[str, Raw] | None:
         """Take one message for a consumer or a get; return its queue's name and the message."""

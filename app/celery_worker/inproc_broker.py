@@ -9,7 +9,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,6 +45,7 @@ class InprocBroker:
         self.exchanges: dict[str, tuple[str, dict[str, Any]]] = {}
         self.bindings: dict[str, dict[tuple[str, str], None]] = {}
         self.queues: dict[str, BrokerQueue] = {}
+        self.consumers: Counter[str] = Counter()
         self._delays: list[tuple[float, int, str, Raw]] = []
         self._sequence = itertools.count()
         self._undelivered: list[tuple[str, str, Raw]] = []

@@ -14,7 +14,7 @@ from app.celery_worker.connections import BrokerUnavailable
 from app.celery_worker.publishing import Publisher
 from app.common.logging import get_logger
 from app.config.settings import CelerySettings, Settings
-from app.tasks.transport import Transport, Wakeup
+from app.tasks.transport import QueueLevel, Transport, Wakeup
 
 _log = get_logger(__name__)
 
@@ -36,6 +36,9 @@ class BlockingPublisher:
 
     async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
         return self._publisher.backlog(queues)
+
+    async def levels(self, queues: Sequence[str]) -> Mapping[str, QueueLevel]:
+        return self._publisher.levels(queues)
 
     async def ping(self) -> None:
         self._publisher.ping()
@@ -110,6 +113,15 @@ class ThreadPublisher:
         except TimeoutError:
             return {}
         return counts
+
+    async def levels(self, queues: Sequence[str]) -> Mapping[str, QueueLevel]:
+        try:
+            levels: Mapping[str, QueueLevel] = await self._call(
+                lambda publisher: publisher.levels(queues)
+            )
+        except TimeoutError:
+            return {}
+        return levels
 
     async def ping(self) -> None:
         try:

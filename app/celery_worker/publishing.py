@@ -22,7 +22,7 @@ from app.celery_worker.topology import QueueSpec, Topology
 from app.common import failpoints
 from app.common.logging import get_logger
 from app.config.settings import CelerySettings
-from app.tasks.transport import Wakeup
+from app.tasks.transport import QueueLevel, Wakeup
 
 _log = get_logger(__name__)
 
@@ -61,17 +61,21 @@ class Publisher:
         )
         return wakeup.run_id in self._deliver([letter])
 
-    def backlog(self, queue_classes: Sequence[str]) -> dict[str, int]:
-        """Return the ready messages per queue class; a class that cannot be read is absent."""
-        counts: dict[str, int] = {}
+    def levels(self, queue_classes: Sequence[str]) -> dict[str, QueueLevel]:
+        """Return how full each queue class is; a class that cannot be read is absent."""
+        levels: dict[str, QueueLevel] = {}
         deadline = time.monotonic() + self._timeout
         for queue_class in queue_classes:
             try:
-                counts[queue_class] = self._ready(queue_class, deadline)
+                levels[queue_class] = self._level(queue_class, deadline)
             except BROKER_TROUBLE as error:
                 if not _is_missing(error):
                     self._drop(error)
-        return counts
+        return levels
+
+    def backlog(self, queue_classes: Sequence[str]) -> dict[str, int]:
+        """Return the ready messages per queue class; a class that cannot be read is absent."""
+        return {name: level.ready for name, level in self.levels(queue_classes).items()}
 
     def ping(self) -> None:
         """Ask the broker for one answer; BrokerUnavailable when it does not come in time."""
@@ -179,11 +183,17 @@ class Publisher:
     def _is_misfit(self, letter: Letter) -> bool:
         return self._misfits.get(letter.queue_class, 0.0) > time.monotonic()
 
-    def _ready(self, queue_class: str, deadline: float) -> int:
+    def _level(self, queue_class: str, deadline: float) -> QueueLevel:
         # A channel of its own: asking for a queue that is not there closes the channel.
+        channel: Any
         with self._open(deadline).connection.channel() as channel:
             names = self._topology.work_queue_names(queue_class)
-            return sum(_count(channel, name) for name in names)
+            answers = [channel.queue_declare(name, passive=True) for name in names]
+        # A worker consumes from all three queues of a class.
+        return QueueLevel(
+            sum(int(answer.message_count) for answer in answers),
+            max(int(answer.consumer_count) for answer in answers),
+        )
 
     def _open(self, deadline: float) -> ConfirmChannel:
         if self._channel is None:
@@ -216,7 +226,3 @@ class Publisher:
 
 def _is_missing(error: BaseException) -> bool:
     return getattr(error, "reply_code", None) == 404
-
-
-def _count(channel: Any, queue: str) -> int:
-    return int(channel.queue_declare(queue, passive=True).message_count)

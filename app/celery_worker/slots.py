@@ -45,6 +45,13 @@ class UrgentFirst:
         del self._waiting[first]
         return waiter
 
+    def take_out(self, is_meant: Callable[[Any], bool]) -> list[Any]:
+        """Return the requests that are meant, in their order; they wait here no more."""
+        taken = [waiter for waiter in self._waiting if waiter[1] and is_meant(waiter[1][0])]
+        for waiter in taken:
+            self._waiting.remove(waiter)
+        return [waiter[1][0] for waiter in taken]
+
     def clear(self) -> None:
         self._waiting.clear()
         self._overtaken = 0

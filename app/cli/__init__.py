@@ -15,6 +15,7 @@ from app.cli import (
     demo,
     openapi,
     plugins,
+    queues,
     runs,
     serve,
     tasks,
@@ -24,7 +25,20 @@ from app.cli import (
 from app.cli.failures import report
 
 NAME = "taskyard"
-_NOUNS = (serve, demo, tasks, runs, dead_letters, users, token, db, plugins, config, openapi)
+_NOUNS = (
+    serve,
+    demo,
+    tasks,
+    runs,
+    dead_letters,
+    queues,
+    users,
+    token,
+    db,
+    plugins,
+    config,
+    openapi,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

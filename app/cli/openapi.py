@@ -13,7 +13,7 @@ from app.cli.output import print_json
 if TYPE_CHECKING:
     from app.api.services import ApiServices
     from app.config import Settings
-    from app.tasks.transport import Wakeup
+    from app.tasks.transport import QueueLevel, Wakeup
 
 
 def register(cli: typer.Typer) -> None:
@@ -68,6 +68,10 @@ class _NoTransport:
         return False
 
     async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
+        del queues
+        return {}
+
+    async def levels(self, queues: Sequence[str]) -> "Mapping[str, QueueLevel]":
         del queues
         return {}
 

@@ -8,7 +8,7 @@ import typer
 from app.cli.exit_codes import ExitCode
 from app.cli.failures import CommandError, Failure, suggesting, usage_error
 from app.cli.options import DEFAULT_URL, Output, Token, Url, examples
-from app.cli.output import Record, print_record, print_rows
+from app.cli.output import OutputFormat, Record, chosen_format, print_record, print_rows
 from app.cli.params import read_params
 from app.common.ids import parse_id
 
@@ -230,6 +230,24 @@ def _new_params(
         pairs, document, lambda: client.registered_task(run["task"])["params_schema"]
     )
     return given if document is not None else {**run.get("params", {}), **given}
+
+
+@commands.command(
+    "explain", epilog=examples("taskyard runs explain 01890a5d-ac96-774b-bcce-b302099a8057")
+)
+def explain_run(
+    run_id: RunId, *, url: Url = DEFAULT_URL, token: Token = None, output: Output = None
+) -> None:
+    """Tell why a run is not running: its due time, queue, limit, broker or end."""
+    from app.cli.queue_client import QueueClient
+
+    with QueueClient(url, token) as client:
+        told = client.explanation(_checked(run_id))
+    if chosen_format(output) is not OutputFormat.TABLE:
+        print_record(told, output)
+        return
+    print_record({"task_id": told["task_id"], "status": told["status"]}, output)
+    print_rows(told["reasons"], ("code", "message"), output)
 
 
 def _label(text: str) -> tuple[str, str]:

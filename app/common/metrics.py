@@ -52,6 +52,12 @@ QUEUE_MESSAGES = Gauge(
     ["queue", "kind"],
     multiprocess_mode="livemostrecent",
 )
+QUEUE_PAUSED = Gauge(
+    "taskyard_queue_paused",
+    "1 while somebody has paused the queue, else 0.",
+    ["queue"],
+    multiprocess_mode="livemostrecent",
+)
 CACHE_REQUESTS = Counter("taskyard_cache_requests_total", "Cache look-ups by result.", ["result"])
 DB_POOL_IN_USE = Gauge(
     "taskyard_db_pool_in_use", "Database connections in use.", ["bind"], multiprocess_mode="livesum"

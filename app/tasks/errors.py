@@ -193,3 +193,10 @@ class DeadLetterTaskNotRegistered(Conflict):
 
     code = "DEAD_LETTER_TASK_NOT_REGISTERED"
     title = "Task of the dead letter not registered"
+
+
+class QueueNotFound(NotFound):
+    """This installation has no class of queues of this name."""
+
+    code = "QUEUE_NOT_FOUND"
+    title = "Queue not found"

@@ -1,12 +1,13 @@
-"""How full the queues are, as the metric `taskyard_queue_messages{queue, kind}`."""
+"""How full the queues are, and which are paused, as the metrics of `taskyard_queue_*`."""
 
 import time
 
 from sqlalchemy import func, select
 
-from app.common.metrics import QUEUE_MESSAGES
+from app.common.metrics import QUEUE_MESSAGES, QUEUE_PAUSED
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
+from app.tasks.limit_models import QueuePause
 from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.statuses import Status
 from app.tasks.transport import Transport
@@ -39,6 +40,9 @@ class QueueLevels:
         for kind, statuses in _KINDS.items():
             self._set(kind, await self._count_runs(statuses))
         self._set("dead", await self._count_dead_letters())
+        paused = await self._paused()
+        for queue in self._queues:
+            QUEUE_PAUSED.labels(queue).set(queue in paused)
 
     def _set(self, kind: str, counts: dict[str, int]) -> None:
         # Every known queue gets a value, so that one that has become empty says 0.
@@ -50,6 +54,10 @@ class QueueLevels:
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             rows = (await connection.execute(statement.group_by(_RUN.queue))).all()
         return {row[0]: row[1] for row in rows}
+
+    async def _paused(self) -> set[str]:
+        async with self._databases.autocommit(APPLICATION_BIND) as connection:
+            return set((await connection.execute(select(QueuePause.queue))).scalars())
 
     async def _count_dead_letters(self) -> dict[str, int]:
         statement = select(DeadLetter.queue, func.count()).group_by(DeadLetter.queue)

@@ -16,10 +16,12 @@ from app.storage import Storage, open_storage
 from app.tasks.batches import Batches
 from app.tasks.catalogue import Catalogue, entry_of
 from app.tasks.dead_letters import DeadLetters
+from app.tasks.explaining import Explainer
 from app.tasks.limiting import Limiter
 from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
 from app.tasks.queue_levels import QueueLevels
+from app.tasks.queues import Queues
 from app.tasks.registry import Registry, build_registry
 from app.tasks.replaying import ReplayMaker
 from app.tasks.requests import NewRun, RunRequest
@@ -51,6 +53,8 @@ class Services:
     runs: Runs
     dead_letters: DeadLetters
     queue_levels: QueueLevels
+    queues: Queues
+    explainer: Explainer
 
     @property
     def derived(self) -> Catalogue:
@@ -120,6 +124,8 @@ def open_services(
     storage = open_storage(settings.storage)
     outbox = Outbox(databases, transport)
     catalogue = Catalogue(databases, registry)
+    limiter = Limiter(databases, registry, outbox)
+    queues = Queues(databases, transport, registry.queues())
     maker = RunMaker(settings, registry.queues())
     submission = Submission(databases, catalogue, maker, outbox, settings)
     runs = Runs(databases)
@@ -133,7 +139,7 @@ def open_services(
         storage=storage,
         transport=transport,
         outbox=outbox,
-        limiter=Limiter(databases, registry, outbox),
+        limiter=limiter,
         catalogue=catalogue,
         maker=maker,
         submission=submission,
@@ -142,4 +148,6 @@ def open_services(
         runs=runs,
         dead_letters=DeadLetters(databases, ReplayMaker(catalogue, maker), outbox, settings),
         queue_levels=QueueLevels(databases, transport, registry.queues()),
+        queues=queues,
+        explainer=Explainer(databases, registry, runs, queues, limiter),
     )

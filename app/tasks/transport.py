@@ -24,6 +24,14 @@ class Wakeup:
     fence: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class QueueLevel:
+    """What the broker says of a class of queues: messages that wait, and workers that consume."""
+
+    ready: int
+    consumers: int
+
+
 class Transport(Protocol):
     """What a queue must do for us; no method raises because the broker is in trouble."""
 
@@ -39,6 +47,9 @@ class Transport(Protocol):
         """Return the messages that wait for a consumer per queue class; a class that cannot be read
         is absent.
         """
+
+    async def levels(self, queues: Sequence[str]) -> Mapping[str, QueueLevel]:
+        """Return the level of each queue class; a class that cannot be read is absent."""
 
     async def ping(self) -> None:
         """Return when the broker answers; raise ServiceUnavailable when it does not."""

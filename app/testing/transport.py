@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.tasks.transport import Wakeup
+from app.tasks.transport import QueueLevel, Wakeup
 
 _LEVELS = ((7, 0), (3, 1))  # from priority 7 on high, from 3 on normal, else low
 
@@ -18,6 +18,7 @@ class MemoryTransport:
     sent: list[Wakeup] = field(default_factory=list)
     dead: list[tuple[Wakeup, Mapping[str, str]]] = field(default_factory=list)
     backlogs: dict[str, int] = field(default_factory=dict)
+    consumers: int = 1
 
     async def send(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
         """Keep the wake-ups and confirm them, unless nobody answers."""
@@ -34,6 +35,13 @@ class MemoryTransport:
     async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
         """Return the counts in `backlogs`, 0 for a queue that is not there."""
         return {queue: self.backlogs.get(queue, 0) for queue in queues}
+
+    async def levels(self, queues: Sequence[str]) -> Mapping[str, QueueLevel]:
+        """Return the backlog beside `consumers` for each queue, nothing when nobody answers."""
+        if not self.confirms:
+            return {}
+        counts = await self.backlog(queues)
+        return {queue: QueueLevel(counts[queue], self.consumers) for queue in queues}
 
     async def ping(self) -> None:
         """Answer."""

@@ -7,6 +7,7 @@ from app.api.routes import (
     documents,
     health,
     metrics,
+    queues,
     registry,
     reruns,
     runs,
@@ -28,6 +29,8 @@ ROUTERS = (
     reruns.router,
     batches.router,
     dead_letters.router,
+    queues.router,
+    queues.explain_router,
     health.router,
     service.router,
 )

@@ -19,7 +19,7 @@ from app.db import Databases
 from app.db.migrations import upgrade
 from app.tasks.execution import Executor
 from app.tasks.services import load_code, open_services
-from app.tasks.transport import Wakeup
+from app.tasks.transport import QueueLevel, Wakeup
 
 SAMPLE = "tests.contract.api.sample"
 ROLES = ("viewer", "operator", "admin")
@@ -40,6 +40,9 @@ class Recorder:
 
     async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
         return dict.fromkeys(queues, 0)
+
+    async def levels(self, queues: Sequence[str]) -> Mapping[str, QueueLevel]:
+        return dict.fromkeys(queues, QueueLevel(ready=0, consumers=1))
 
     async def ping(self) -> None: ...
 

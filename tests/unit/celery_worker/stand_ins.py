@@ -11,7 +11,7 @@ from app.common.tracing import current_trace_id
 from app.config import Settings, load_settings
 from app.tasks.execution import Disposition
 from app.tasks.services import Services
-from app.tasks.transport import Transport, Wakeup
+from app.tasks.transport import QueueLevel, Transport, Wakeup
 
 
 @dataclass
@@ -42,6 +42,9 @@ class StandInTransport:
         return self.confirms
 
     async def backlog(self, queues: Sequence[str]) -> Mapping[str, int]:
+        return {}
+
+    async def levels(self, queues: Sequence[str]) -> Mapping[str, QueueLevel]:
         return {}
 
     async def ping(self) -> None:
