@@ -7,7 +7,7 @@ import httpx2
 
 from tests.integration.system.main_job import main_job
 from tests.integration.system.recording import Recorder
-from tests.integration.system.scenario import identities, jobs, runs, service
+from tests.integration.system.scenario import batches, identities, jobs, runs, service
 
 Seen = dict[str, Any]
 
@@ -28,6 +28,8 @@ def every_route(client: httpx2.Client) -> tuple[Seen, list[str]]:
         "the registry": lambda: runs.registry(client),
         "submission": lambda: runs.submission(client),
         "a cancelled run": lambda: runs.cancelled(client),
+        "batches": lambda: batches.batches(client),
+        "runs again": lambda: batches.rerun(client),
         "a failed run": lambda: runs.failed(client),
         "jobs": lambda: jobs.jobs(client, root),
         "the service": lambda: service.service(client, root),
