@@ -79,8 +79,8 @@ class CelerySettings(_Section):
     reserved_processes: Annotated[int, Field(ge=0, le=64)] = 1
     prefetch_multiplier: PositiveInt = 1
     max_tasks_per_child: PositiveInt = 1000
-    lease_seconds: PositiveFloat = 20.0
-    heartbeat_seconds: PositiveFloat = 5.0
+    lease_seconds: PositiveFloat = 15.0
+    heartbeat_seconds: PositiveFloat = 3.0
     shutdown_grace_seconds: Annotated[float, Field(ge=0)] = 20.0
     publish_timeout_seconds: PositiveFloat = 3.0
     sweep_interval_seconds: PositiveFloat = 1.0

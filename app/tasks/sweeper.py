@@ -6,7 +6,8 @@ so that a former leader that wakes up late can do no harm.
 
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -64,18 +65,22 @@ log = get_logger(__name__)
 class Sweeper:
     """Sends unpublished rows again, takes back lost leases, expires, and keeps dead letters."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._services = services
+        self._clock = clock
         self._databases = services.databases
         self._celery = services.settings.celery
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}"
         self._sweeps = 0
+        self._was_away = False
+        self._spares_workers_until = clock()
 
     async def sweep(self) -> bool:
         """Make one round; return whether this process leads, else nothing was done."""
-        if await hold(self._databases, DUTY, self._holder, _LEASE_SECONDS) is None:
+        if not await self._leads():
             return False
-        await self._take_back_lost()
+        if self._clock() >= self._spares_workers_until:
+            await self._take_back_lost()
         await self._expire()
         await self._send_unpublished()
         await self._send_overdue()
@@ -84,6 +89,18 @@ class Sweeper:
             await self._forget_old()
         self._sweeps += 1
         return True
+
+    async def _leads(self) -> bool:
+        try:
+            term = await hold(self._databases, DUTY, self._holder, _LEASE_SECONDS)
+        except Exception:
+            self._was_away = True
+            raise
+        if self._was_away:
+            # No worker could beat either; the living ones get the time for it.
+            self._was_away = False
+            self._spares_workers_until = self._clock() + 2 * self._celery.heartbeat_seconds
+        return term is not None
 
     async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None:
         """Keep a message that ended in a dead-letter queue; when this returns it may be

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from app import Retry, TaskContext, register_task
 from app.common.ids import new_id
@@ -68,6 +69,24 @@ def test_one_of_two_leads_until_its_lease_ends(install: Install) -> None:
     end_lease(yard)
     assert yard.run(two.sweep())
     assert not yard.run(one.sweep())
+
+
+def test_after_an_outage_of_the_database_the_workers_beat_first(install: Install) -> None:
+    yard = install(plain)
+    clock = [100.0]
+    sweeper = Sweeper(yard.services, lambda: clock[0])
+    run_id = yard.submit("test.plain").task_id
+    start(yard, run_id)
+    yard.lose_lease(run_id)
+    yard.sql("ALTER TABLE leases RENAME TO leases_away")
+    with pytest.raises(DBAPIError):
+        yard.run(sweeper.sweep())
+    yard.sql("ALTER TABLE leases_away RENAME TO leases")
+    two_beats = 2 * yard.services.settings.celery.heartbeat_seconds
+    for passed, status in ((0, "RUNNING"), (two_beats - 1, "RUNNING"), (1, "RETRYING")):
+        clock[0] += passed
+        assert yard.run(sweeper.sweep())
+        assert yard.row(run_id).status == status
 
 
 def test_a_sweeper_that_does_not_lead_does_nothing(install: Install) -> None:
