@@ -95,6 +95,7 @@ def read_directives(text: str, profile: Profile) -> tuple[str, Profile, list[Not
         reading.rules,
         reading.exclude_rules,
         tuple(sorted(reading.options.items())),
+        profile.templating,
     )
     return "".join(lines), read, _limited(reading.notices)
 

@@ -79,6 +79,10 @@ class NotSqlText(LintFailed):
     """The content is binary, or larger than what is linted."""
 
 
+class LintOptionUnknown(LintFailed):
+    """The parameters name a templater that the server's settings do not define."""
+
+
 class LintJobNotKnown(LintFailed):
     """The parameters name a job or a file task that does not exist."""
 

@@ -149,7 +149,7 @@ class ArchiveExpander:
             if rows or JobStatus(job.status).has_ended:
                 return _expansion(job, rows)
             job.status = JobStatus.PROCESSING
-            return _Begun(job.source_path, profile_of(job, self.settings.default_dialect))
+            return _Begun(job.source_path, profile_of(job, self.settings))
 
     def _read(self, job_id: str, begun: _Begun) -> "_Contents":
         limits = ZipLimits(

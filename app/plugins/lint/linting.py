@@ -169,8 +169,14 @@ def _document(profile: Profile, answer: Answer, notices: list[Notice]) -> dict[s
         },
         "notices": [notice.to_json() for notice in notices],
         "engine": answer.engine,
-        "profile": {**profile.to_wire(), "templater": "raw", "digest": profile.digest()},
+        "profile": _profile(profile),
     }
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    # The settings of a templater are the server's business; its name is what the caller gave.
+    shown = {name: value for name, value in profile.to_wire().items() if name != "templating"}
+    return {**shown, "templater": profile.templater, "digest": profile.digest()}
 
 
 def _notices_on(record: dict[str, Any]) -> list[Notice]:

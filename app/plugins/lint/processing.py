@@ -14,6 +14,7 @@ from app.plugins.lint.metrics import count_file
 from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask, SubmissionType
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.repository import FileOutcome
+from app.plugins.lint.settings import LintSettings
 from app.storage import SyncStorage
 from app.storage.errors import StorageNotFound
 
@@ -88,7 +89,7 @@ class FileProcessor:
             job_id=job.job_id,
             source_key=task.source_file_path,
             file_name=task.file_name or task.source_file_path.rsplit("/", 1)[-1],
-            profile=profile_of(job, settings.default_dialect),
+            profile=profile_of(job, settings),
             max_bytes=settings.max_member_bytes if is_member else settings.max_text_bytes,
             end=_recorded_end(task),
         )
@@ -129,12 +130,17 @@ class FileProcessor:
         return end
 
 
-def profile_of(job: LintingJob, default_dialect: str) -> Profile:
-    """Return the profile that a job was submitted with."""
+def profile_of(job: LintingJob, settings: LintSettings) -> Profile:
+    """Return the profile that a job was submitted with.
+
+    A templater that the settings have lost since then is as good as none.
+    """
+    templater = (job.options or {}).get("templater")
     return Profile(
-        dialect=job.dialect or default_dialect,
+        dialect=job.dialect or settings.default_dialect,
         rules=tuple(job.rules) if job.rules else None,
         exclude_rules=tuple(job.exclude_rules or ()),
+        templating=settings.templating(templater if templater in settings.templaters else None),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OptionValue = str | int | bool
+RAW = "raw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,21 +16,30 @@ class Profile:
 
     `rules` None means SQLFluff's default set. An option's key is SQLFluff's own
     in-file spelling, for example ``max_line_length`` or ``indentation:indent_unit``.
+    `templating` is empty for plain SQL, else the JSON of a templater that the server's own
+    settings define: its name, kind, and what SQLFluff is told about it.
     """
 
     dialect: str
     rules: tuple[str, ...] | None = None
     exclude_rules: tuple[str, ...] = ()
     options: tuple[tuple[str, OptionValue], ...] = ()
+    templating: str = ""
+
+    @property
+    def templater(self) -> str:
+        """Return the templater's name in the settings, "raw" for plain SQL."""
+        return str(json.loads(self.templating)["name"]) if self.templating else RAW
 
     def to_wire(self) -> dict[str, Any]:
         """Return the profile as JSON types; `from_wire` reads it back."""
-        return {
+        wire: dict[str, Any] = {
             "dialect": self.dialect,
             "rules": None if self.rules is None else list(self.rules),
             "exclude_rules": list(self.exclude_rules),
             "options": dict(self.options),
         }
+        return {**wire, "templating": self.templating} if self.templating else wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "Profile":
@@ -40,6 +50,7 @@ class Profile:
             rules=None if rules is None else tuple(rules),
             exclude_rules=tuple(wire["exclude_rules"]),
             options=tuple(sorted(wire["options"].items())),
+            templating=wire.get("templating", ""),
         )
 
     def digest(self) -> str:

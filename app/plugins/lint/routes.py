@@ -46,7 +46,7 @@ async def submit_lint_job(
     body: LintRequest, jobs: Jobs, caller: Runner, request: Request, response: Response
 ) -> JobAccepted:
     """Lint an SQL text, or every SQL file of a ZIP archive that lies on the storage."""
-    options = jobs.check_options(body.dialect, body.rules, body.exclude_rules)
+    options = jobs.check_options(body.dialect, body.rules, body.exclude_rules, body.templater)
     job_id = await jobs.submit(
         caller, options, sql_content=body.sql_content, zip_file_path=body.zip_file_path
     )
@@ -58,9 +58,10 @@ def read_form_options(
     dialect: Annotated[str | None, Form()] = None,
     rules: Annotated[str | None, Form(description="Names, separated by commas.")] = None,
     exclude_rules: Annotated[str | None, Form(description="As for rules.")] = None,
+    templater: Annotated[str | None, Form(description="One of the server's settings.")] = None,
 ) -> LintOptions:
     """Return the options that stand beside an uploaded file."""
-    return jobs.check_options(dialect, _names(rules), _names(exclude_rules))
+    return jobs.check_options(dialect, _names(rules), _names(exclude_rules), templater)
 
 
 @router.post("/upload", status_code=202)

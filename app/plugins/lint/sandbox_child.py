@@ -25,6 +25,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 # What pure Python raises while it computes; everything else is a reach to the outside.
 _HARMLESS = frozenset({"builtins.id", "object.__getattr__", "sys._getframe", "gc.get_objects"})
+# Jinja makes Python of a template. What that may reach is up to Jinja's own sandbox and the rest
+# of the wall: no file, no module, no socket, no process.
+_TEMPLATES = frozenset({"compile", "exec", "code.__new__", "sys.exc_info"})
 
 
 class Engine(Protocol):
@@ -33,6 +36,21 @@ class Engine(Protocol):
     def lint(self, text: str, profile: Profile, max_violations: int) -> dict[str, Any]:
         """Return the record of one text."""
         ...
+
+
+class Guard:
+    """The audit hook of a lint child, which remembers what it refused."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self.templates = False
+
+    def __call__(self, event: str, _arguments: tuple[object, ...]) -> None:
+        """Refuse whatever is no computation."""
+        if event in _HARMLESS or (self.templates and event in _TEMPLATES):
+            return
+        self.refused.append(event)
+        raise RefusedError(event)
 
 
 class RefusedError(BaseException):
@@ -49,8 +67,8 @@ def run_child(
     code = 1
     try:
         os.nice(niceness)
-        refused = restrict(connection.fileno(), memory_bytes)
-        serve(connection, engine, refused)
+        guard = restrict(connection.fileno(), memory_bytes)
+        serve(connection, engine, guard)
         code = 0
     except OSError:
         pass  # The zygote is gone; there is nobody to tell.
@@ -59,20 +77,21 @@ def run_child(
         os._exit(code)
 
 
-def serve(connection: socket.socket, engine: Engine, refused: list[str]) -> None:
+def serve(connection: socket.socket, engine: Engine, guard: Guard) -> None:
     """Answer frames until the other side ends; return early after a file that broke something."""
     while (request := receive(connection)) is not None:
-        answer, healthy = answer_request(request, engine, refused)
+        answer, healthy = answer_request(request, engine, guard)
         send(connection, answer)
         if not healthy:
             return
         gc.collect()
 
 
-def answer_request(request: Frame, engine: Engine, refused: list[str]) -> tuple[Frame, bool]:
+def answer_request(request: Frame, engine: Engine, guard: Guard) -> tuple[Frame, bool]:
     """Return the answer to a request, and whether this process may go on."""
     try:
         profile = Profile.from_wire(request.header["profile"])
+        guard.templates = bool(profile.templating)
         text = request.body.decode("utf-8")
         record = engine.lint(text, profile, request.header["max_violations"])
         body = json.dumps(record, separators=(",", ":")).encode()
@@ -81,17 +100,17 @@ def answer_request(request: Frame, engine: Engine, refused: list[str]) -> tuple[
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception
-        reason = f"refused: {refused[0]}" if refused else type(error).__name__
+        reason = f"refused: {guard.refused[0]}" if guard.refused else type(error).__name__
         return Frame({"outcome": "crashed", "reason": reason}), False
-    if refused:
-        return Frame({"outcome": "crashed", "reason": f"refused: {refused[0]}"}), False
+    if guard.refused:
+        return Frame({"outcome": "crashed", "reason": f"refused: {guard.refused[0]}"}), False
     return Frame({"outcome": "linted"}, body), True
 
 
-def restrict(keep: int, memory_bytes: int) -> list[str]:
-    """Give up descriptors, privileges and system calls; return the list of refused events.
+def restrict(keep: int, memory_bytes: int) -> Guard:
+    """Give up descriptors, privileges and system calls; return the audit hook.
 
-    The list is filled by the audit hook when something is tried all the same.
+    It tells when something is tried all the same.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # Showing one would open the source file.
@@ -101,9 +120,9 @@ def restrict(keep: int, memory_bytes: int) -> list[str]:
     _move_to_nowhere()
     _limit(memory_bytes, keep)
     _drop_privileges()
-    refused: list[str] = []
-    sys.addaudithook(_hook(refused))
-    return refused
+    guard = Guard()
+    sys.addaudithook(guard)
+    return guard
 
 
 def _close_descriptors(keep: int) -> None:
@@ -151,12 +170,3 @@ def _drop_privileges() -> None:
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # After the change of identity, which clears it: no lint outlives its zygote.
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _hook(refused: list[str]) -> Any:
-    def hook(event: str, _arguments: tuple[object, ...]) -> None:
-        if event not in _HARMLESS:
-            refused.append(event)
-            raise RefusedError(event)
-
-    return hook

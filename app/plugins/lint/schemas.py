@@ -55,6 +55,9 @@ class LintRequest(BaseModel):
     dialect: str | None = None
     rules: list[str] | None = Field(default=None, max_length=_RULES)
     exclude_rules: list[str] | None = Field(default=None, max_length=_RULES)
+    templater: str | None = Field(
+        default=None, description="One that the server's settings define; without it SQL is plain."
+    )
 
 
 class JobAccepted(BaseModel):

@@ -66,6 +66,7 @@ class LintOptions:
     dialect: str
     rules: tuple[str, ...] = ()
     exclude_rules: tuple[str, ...] = ()
+    templater: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class LintJobs:
         dialect: str | None,
         rules: list[str] | None = None,
         exclude_rules: list[str] | None = None,
+        templater: str | None = None,
     ) -> LintOptions:
         """Return the options as SQLFluff spells them; LintFieldInvalid lists every wrong name."""
         faults: list[FieldError] = []
@@ -103,6 +105,7 @@ class LintJobs:
             dialect=checked(dialect or self.settings.default_dialect, check_dialect, "dialect"),
             rules=_checked_all(rules, checked, "rules"),
             exclude_rules=_checked_all(exclude_rules, checked, "exclude_rules"),
+            templater=templater and checked(templater, self._check_templater, "templater"),
         )
         if faults:
             raise LintFieldInvalid(faults[0].msg, errors=faults)
@@ -181,6 +184,10 @@ class LintJobs:
         async with self.services.databases.transaction(BIND) as session:
             return await session.run_sync(_jobs, filters, before, limit)
 
+    def _check_templater(self, name: str) -> str:
+        self.settings.templating(name)
+        return name
+
     def _check_text(self, sql_content: str) -> bytes:
         if not sql_content.strip():
             error = FieldError(("body", "sql_content"), "must not be blank", "blank_text")
@@ -212,6 +219,7 @@ class LintJobs:
             dialect=options.dialect,
             rules=list(options.rules) or None,
             exclude_rules=list(options.exclude_rules) or None,
+            options={"templater": options.templater} if options.templater else None,
             run_id=run_id,
             created_by=principal.id,
             tenant=principal.tenant,

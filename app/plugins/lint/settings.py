@@ -1,11 +1,58 @@
 """`plugin_settings.lint`."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import json
+from difflib import get_close_matches
+from typing import Annotated, Literal, Self
 
-from app.plugins.lint.catalogue import check_dialect
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from app.plugins.lint.catalogue import UnknownNameError, check_dialect
+from app.plugins.lint.profiles import RAW
 from app.plugins.lint.sandbox import SandboxLimits
 
 _MEBIBYTE = 1024 * 1024
+# Those of SQLFluff, but for the one that is any regular expression.
+ParamStyle = Literal[
+    "colon",
+    "colon_nospaces",
+    "colon_optional_quotes",
+    "databricks",
+    "numeric_colon",
+    "pyformat",
+    "dollar",
+    "dollar_surround",
+    "flyway_var",
+    "question_mark",
+    "numeric_dollar",
+    "percent",
+    "ampersand",
+]
+
+
+TemplaterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+class TemplaterSettings(BaseModel):
+    """A templater that requests may name: what is between its braces becomes SQL.
+
+    `context` are the variables of a ``jinja`` template, or the values of a ``placeholder``
+    templater's parameters, which look as `param_style` says.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["jinja", "placeholder"]
+    context: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")], str | int] = Field(
+        default_factory=dict
+    )
+    param_style: ParamStyle | None = None
+
+    @model_validator(mode="after")
+    def _style_of_placeholders(self) -> Self:
+        if (self.kind == "placeholder") != (self.param_style is not None):
+            message = "param_style belongs to the kind 'placeholder', and to no other"
+            raise ValueError(message)
+        return self
 
 
 class LintSettings(BaseModel):
@@ -15,6 +62,8 @@ class LintSettings(BaseModel):
 
     default_dialect: str = "ansi"
     allow_noqa: bool = True
+    # SQL is plain unless a request names one of these; `jinja` renders what strangers write.
+    templaters: dict[TemplaterName, TemplaterSettings] = Field(default_factory=dict)
     max_text_bytes: int = Field(default=_MEBIBYTE, ge=1, le=16 * _MEBIBYTE)
     max_member_bytes: int = Field(default=256 * 1024, ge=1, le=16 * _MEBIBYTE)
     max_archive_files: int = Field(default=10_000, ge=1, le=100_000)
@@ -30,10 +79,24 @@ class LintSettings(BaseModel):
     cache_seconds: int = Field(default=7 * 86_400, ge=0)
     max_violations: int = Field(default=50_000, ge=1)
 
+    @field_validator("templaters", mode="before")
+    @classmethod
+    def _map_of_the_environment(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
     @field_validator("default_dialect")
     @classmethod
     def _known_dialect(cls, value: str) -> str:
         return check_dialect(value)
+
+    def templating(self, name: str | None) -> str:
+        """Return the `Profile.templating` of a templater; UnknownNameError for an unknown one."""
+        if name is None or name == RAW:
+            return ""
+        if name not in self.templaters:
+            raise UnknownNameError("templater", name, get_close_matches(name, self.templaters))
+        told = {"name": name, **self.templaters[name].model_dump(exclude_none=True)}
+        return json.dumps(told, sort_keys=True)
 
     def deadline_seconds(self, size_bytes: int) -> float:
         """Return how long the lint of a file of this size may take."""

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field
 from app import TaskContext, register_task
 from app.db import installed
 from app.plugins.lint.caching import KnownLints
-from app.plugins.lint.catalogue import check_dialect, check_rule
-from app.plugins.lint.errors import LintJobNotKnown, lint_failure
+from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rule
+from app.plugins.lint.errors import LintJobNotKnown, LintOptionUnknown, lint_failure
 from app.plugins.lint.expanding import ArchiveExpander, JobNotKnownError
 from app.plugins.lint.linting import Linter
 from app.plugins.lint.metrics import count_file
@@ -41,24 +41,31 @@ Rules = Annotated[list[Rule], Field(max_length=500)]
     # Nobody repairs and replays a text that somebody is waiting for; its run keeps the error.
     on_failure="discard",
 )
-def lint_sql(
+def lint_sql(  # noqa: PLR0917 - its parameters are the task's, and go by name
     ctx: TaskContext,
     sql: str,
     dialect: Dialect | None = None,
     rules: Rules | None = None,
     exclude_rules: Rules | None = None,
+    templater: str | None = None,
     file_name: Annotated[str, Field(min_length=1, max_length=255)] = "query.sql",
 ) -> LintDocument:
     """Lint one SQL text and return the violations.
 
-    The text is never rendered as a template, and directives in it cannot load code, read
-    files or lift a limit. An empty list of rules means SQLFluff's default rules.
+    The text is rendered as a template only with a templater that the server's settings define;
+    directives in it cannot load code, read files or lift a limit. An empty list of rules means
+    SQLFluff's default rules.
     """
     settings = _settings(ctx)
+    try:
+        templating = settings.templating(templater)
+    except UnknownNameError as error:
+        raise LintOptionUnknown(str(error)) from None
     profile = Profile(
         dialect=dialect or settings.default_dialect,
         rules=tuple(sorted(set(rules))) if rules else None,
         exclude_rules=tuple(sorted(set(exclude_rules or ()))),
+        templating=templating,
     )
     report = _linter(ctx).lint_text(sql, profile, file_name=file_name)
     count_file(report.outcome, cached=report.cached)

@@ -69,7 +69,9 @@ class System:
 
 
 @contextmanager
-def real_system(folder: Path, services: Services) -> Iterator[System]:
+def real_system(
+    folder: Path, services: Services, settings: Mapping[str, str] | None = None
+) -> Iterator[System]:
     """Run `taskyard api`, `worker` and `beat` as three processes on the real services."""
     environment = _environment(folder) | {
         **services.environment(),
@@ -77,6 +79,7 @@ def real_system(folder: Path, services: Services) -> Iterator[System]:
         "TASKYARD_DATABASES__MYSQL_LINT__URL": services.create_database("mysql"),
         "TASKYARD_STORAGE__URL": f"file://{folder}/files",
         "TASKYARD_AUTH__JWT__SECRET": "a secret of the tests, long enough for HMAC",
+        **(settings or {}),
     }
     taskyard(environment, "db", "upgrade")
     port = _free_port()

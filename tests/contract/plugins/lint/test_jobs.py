@@ -102,6 +102,7 @@ def test_another_jobs_source_is_not_input(yard: Yard) -> None:
         ("dialect", "mysq", "Did you mean 'mysql'"),
         ("rules", ["LT01", "layout.spaces"], "'layout.spacing'"),
         ("exclude_rules", ["nope"], "Unknown rule 'nope'"),
+        ("templater", "jinja", "Unknown templater 'jinja'"),
         ("sql_content", "  \n ", "holds no SQL"),
         ("sql_content", 5, ""),
         ("surprise", 1, ""),
@@ -141,6 +142,27 @@ def test_rules_reach_the_lint(yard: Yard) -> None:
     document = yard.call("GET", f"/api/v1/tasks/{item['task_id']}/result").json()
     assert {violation["code"] for violation in document["violations"]} == {"LT01"}
     assert document["profile"]["rules"] == ["CP02", "LT01"]
+
+
+def test_a_templater_of_the_settings_renders_the_text(yard: Yard) -> None:
+    sql = "SELECT a FROM {{ schema }}.b\n"
+    job_id = yard.submit(sql_content=sql, templater="dbt")
+    yard.work()
+    (item,) = yard.job(job_id)["sub_tasks"]["items"]
+    document = yard.call("GET", f"/api/v1/tasks/{item['task_id']}/result").json()
+    assert (item["status"], document["violations"]) == ("SUCCESS", [])
+    assert document["statistics"]["templated_chars"] < document["statistics"]["source_chars"]
+    assert document["profile"]["templater"] == "dbt"
+    assert "templating" not in document["profile"]
+    params = {"sql": sql, "templater": "dbt"}
+    body = {"task": "lint.sql", "params": params}
+    known = yard.call("POST", "/api/v1/tasks/run", json=body).json()["task_id"]
+    unknown = yard.call(
+        "POST", "/api/v1/tasks/run", json={**body, "params": {**params, "templater": "jinja"}}
+    ).json()["task_id"]
+    yard.work()
+    assert yard.run_status(known)["result"]["violations"] == []
+    assert yard.run_status(unknown)["error"]["type"] == "LintOptionUnknown"
 
 
 def test_an_unknown_job_is_the_exact_404(yard: Yard) -> None:

@@ -117,6 +117,9 @@ def settings_for(folder: Path, lint_url: str | None, *, cache_seconds: int = 0) 
         "TASKYARD_PLUGIN_SETTINGS__LINT__CACHE_SECONDS": str(cache_seconds),
         "TASKYARD_PLUGINS": '["lint"]',
         "TASKYARD_SECRETS_DIR": str(folder),
+        "TASKYARD_PLUGIN_SETTINGS__LINT__TEMPLATERS": (
+            '{"dbt": {"kind": "jinja", "context": {"schema": "prod"}}}'
+        ),
         "TASKYARD_PLUGIN_SETTINGS__LINT__SANDBOX_PROCESSES": "1",
         "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_BASE_SECONDS": "5",
         "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_MAX_SECONDS": "5",

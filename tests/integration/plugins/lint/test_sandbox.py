@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.plugins.lint import sandbox as sandbox_module
+from app.plugins.lint.directives import read_directives
 from app.plugins.lint.linting import Linter
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import (
@@ -22,6 +23,7 @@ from app.plugins.lint.sandbox import (
     close_sandboxes,
 )
 from app.plugins.lint.sandbox import sandboxes as shared_sandboxes
+from app.plugins.lint.settings import LintSettings
 from tests.unit.plugins.lint.attacks import ATTACKS
 
 ANSI = Profile("ansi")
@@ -315,3 +317,44 @@ def test_one_process_has_one_set_of_sandboxes_for_equal_limits() -> None:
     (zygote,) = first.pids()
     close_sandboxes()
     assert _is_gone(zygote)
+
+
+def _templated(kind: str, **more: object) -> Profile:
+    told = {"mine": {"kind": kind, **more}}
+    templating = LintSettings.model_validate({"templaters": told}).templating("mine")
+    return Profile("ansi", templating=templating)
+
+
+def test_a_templater_of_the_settings_renders(sandboxes: Sandboxes) -> None:
+    jinja = _templated("jinja", context={"table": "users"})
+    answer = sandboxes.lint("SELECT a FROM {{ table }}{% if false %} WHERE{% endif %}\n", jinja, 20)
+    _assert_fine(answer)
+    placeholder = _templated("placeholder", param_style="colon", context={"id": 7})
+    _assert_fine(sandboxes.lint("SELECT a FROM b WHERE c = :id\n", placeholder, 20))
+    # What is plain stays plain.
+    plain = sandboxes.lint("SELECT a FROM {{ table }}\n", ANSI, 20)
+    assert plain.record is not None
+    assert not plain.record["parsed"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% include 'secret.sql' %}",
+        "{% import 'attack' as a %}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('touch PWNED') }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{{ 'a' * 10 ** 9 * 9 }}",
+        "{{ range(100001) }}",
+    ],
+)
+def test_a_template_reaches_nothing(sandboxes: Sandboxes, trap: Path, text: str) -> None:
+    directives = f"-- sqlfluff:templater:jinja:loader_search_path:{trap}\n"
+    read = read_directives(directives + f"SELECT 1 -- {text}\n", _templated("jinja"))
+    answer = sandboxes.lint(read[0], read[1], 2)
+    assert answer.outcome in {"linted", "timeout", "memory", "crashed"}
+    assert "the-secret-of-the-host" not in str(answer.record)
+    assert not (trap.parent / "PWNED").exists()
+    _assert_fine(sandboxes.lint(FINE, ANSI, 20))

@@ -13,7 +13,7 @@ import pytest
 
 import app
 from app.plugins.lint.profiles import Profile
-from app.plugins.lint.sandbox_child import answer_request, serve
+from app.plugins.lint.sandbox_child import Guard, RefusedError, answer_request, serve
 from app.plugins.lint.sandbox_frames import Frame, receive, send
 
 REQUEST = Frame({"profile": Profile("ansi").to_wire(), "max_violations": 5}, b"SELECT 1")
@@ -42,7 +42,7 @@ class FakeEngine:
 
 def test_a_record_is_the_body() -> None:
     engine = FakeEngine()
-    answer, healthy = answer_request(REQUEST, engine, [])
+    answer, healthy = answer_request(REQUEST, engine, Guard())
     assert healthy
     assert answer.header == {"outcome": "linted"}
     assert json.loads(answer.body) == {"violations": []}
@@ -60,26 +60,45 @@ def test_a_record_is_the_body() -> None:
 def test_what_breaks_becomes_an_answer_without_sql(
     error: BaseException, header: dict[str, str]
 ) -> None:
-    answer, healthy = answer_request(REQUEST, FakeEngine(error=error), [])
+    answer, healthy = answer_request(REQUEST, FakeEngine(error=error), Guard())
     assert (answer, healthy) == (Frame(header), False)
 
 
 def test_being_stopped_is_no_answer() -> None:
     with pytest.raises(KeyboardInterrupt):
-        answer_request(REQUEST, FakeEngine(error=KeyboardInterrupt()), [])
+        answer_request(REQUEST, FakeEngine(error=KeyboardInterrupt()), Guard())
 
 
 @pytest.mark.parametrize("error", [None, ValueError("swallowed")])
 def test_a_refused_reach_outside_counts_even_when_it_was_swallowed(error: Exception | None) -> None:
-    refused: list[str] = []
-    answer, healthy = answer_request(REQUEST, FakeEngine(error=error, refuse=refused), refused)
+    guard = Guard()
+    answer, healthy = answer_request(REQUEST, FakeEngine(error=error, refuse=guard.refused), guard)
     assert not healthy
     assert answer.header == {"outcome": "crashed", "reason": "refused: open"}
 
 
+def test_only_a_template_may_be_compiled() -> None:
+    guard = Guard()
+    for event in ("compile", "exec"):
+        with pytest.raises(RefusedError):
+            guard(event, ())
+    templated = Profile("ansi", templating='{"name": "dbt"}')
+    request = Frame({**REQUEST.header, "profile": templated.to_wire()}, REQUEST.body)
+    fresh = Guard()
+    assert answer_request(request, FakeEngine(), fresh)[1]
+    for event in ("compile", "exec"):
+        fresh(event, ())
+    with pytest.raises(RefusedError):
+        fresh("open", ())
+    # The next text is plain again.
+    answer_request(REQUEST, FakeEngine(), fresh)
+    with pytest.raises(RefusedError):
+        fresh("compile", ())
+
+
 def test_it_serves_until_the_other_side_ends() -> None:
     ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=serve, args=(theirs, FakeEngine(), []))
+    thread = threading.Thread(target=serve, args=(theirs, FakeEngine(), Guard()))
     thread.start()
     for _ in range(3):
         send(ours, REQUEST)
@@ -94,7 +113,7 @@ def test_it_serves_until_the_other_side_ends() -> None:
 
 def test_it_serves_nothing_after_something_broke() -> None:
     ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=serve, args=(theirs, FakeEngine(error=MemoryError()), []))
+    thread = threading.Thread(target=serve, args=(theirs, FakeEngine(error=MemoryError()), Guard()))
     thread.start()
     send(ours, REQUEST)
     answer = receive(ours)
@@ -113,7 +132,7 @@ keep = int(sys.argv[1])
 told = socket.socket(fileno=keep)
 secret = os.open("/etc/hostname", os.O_RDONLY)
 os.environ["SECRET"] = "canary"
-refused = restrict(keep, 2**31)
+guard = restrict(keep, 2**31)
 found = {"uid": os.geteuid(), "environment": dict(os.environ), "refused": []}
 def attempt(name, action):
     try:
@@ -134,7 +153,7 @@ attempt("descriptor", lambda: os.read(secret, 1))
 attempt("cwd", os.getcwd)
 limits = ("AS", "FSIZE", "CORE", "NPROC", "NOFILE")
 found["limits"] = [resource.getrlimit(getattr(resource, "RLIMIT_" + name))[1] for name in limits]
-found["events"] = sorted(set(refused))
+found["events"] = sorted(set(guard.refused))
 told.sendall(json.dumps(found).encode())
 os._exit(0)
 """

@@ -1,0 +1,1 @@
+"""Figures that anyone can measure again; each script prints ratios, not absolute speeds."""
