@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.tasks.declaration import register_task
     from app.tasks.results import StoredResult
     from app.tasks.retry import Fatal, Retry
+    from app.tasks.schedule_declaration import Schedule
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,7 @@ __all__ = [
     "Fatal",
     "Plugin",
     "Retry",
+    "Schedule",
     "StoredResult",
     "TaskContext",
     "__version__",
@@ -30,6 +32,7 @@ _HOME = {
     "Fatal": "app.tasks.retry",
     "Plugin": "app.config.plugins",
     "Retry": "app.tasks.retry",
+    "Schedule": "app.tasks.schedule_declaration",
     "StoredResult": "app.tasks.results",
     "TaskContext": "app.tasks.context",
     "register_task": "app.tasks.declaration",

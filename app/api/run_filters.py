@@ -42,6 +42,7 @@ class RunQuery(BaseModel):
     created_before: Moment | None = None
     batch_id: Id | None = None
     parent_id: Id | None = None
+    schedule_id: Id | None = None
     trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
     q: (
         Annotated[

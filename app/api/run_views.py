@@ -24,6 +24,7 @@ _COPIED = (
     "parent_id",
     "batch_id",
     "replay_of",
+    "schedule_id",
     "trace_id",
     "created_at",
     "scheduled_for",

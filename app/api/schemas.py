@@ -209,6 +209,7 @@ class Run(BaseModel):
     parent_id: str | None
     batch_id: str | None
     replay_of: str | None
+    schedule_id: str | None
     trace_id: str
     created_at: Moment
     scheduled_for: Moment | None

@@ -17,6 +17,7 @@ from app.celery_worker.runtime import execution_on
 from app.celery_worker.site import (
     UNKNOWN_TASK,
     ExecutionFactory,
+    FiringFactory,
     ServicesFactory,
     Site,
     SweepingFactory,
@@ -27,6 +28,7 @@ from app.celery_worker.worker import RunTask, WorkerLife
 from app.common.logging import configure_logging
 from app.config.loading import load_settings
 from app.config.settings import LoggingSettings, Settings
+from app.tasks.firing import Firing
 from app.tasks.services import load_code, open_services
 from app.tasks.sweeper import Sweeper
 
@@ -73,6 +75,7 @@ def create_celery(
     services_factory: ServicesFactory | None = None,
     execution_factory: ExecutionFactory = execution_on,
     sweeping_factory: SweepingFactory = Sweeper,
+    firing_factory: FiringFactory = Firing,
 ) -> Celery:
     """Return the app with one Celery task per registered name and our queues for the classes.
 
@@ -93,6 +96,7 @@ def create_celery(
         services_factory or (lambda transport: open_services(settings, transport=transport)),
         execution_factory,
         sweeping_factory,
+        firing_factory,
     )
     app = Celery("taskyard", amqp=ClassAMQP, set_as_current=False)
     attach(app, site)

@@ -1,4 +1,6 @@
-"""One round of housekeeping: the sweep of the rows, then the archive of the dead-letter queues."""
+"""One round of housekeeping: schedules that are due, the sweep of the rows, then the archive of
+the dead-letter queues.
+"""
 
 import asyncio
 from typing import Any, Final
@@ -9,7 +11,7 @@ from app.celery_worker.confirms import BROKER_TROUBLE
 from app.celery_worker.connections import declare, open_connection
 from app.celery_worker.dead_letters import facts_of
 from app.celery_worker.publisher import BlockingPublisher
-from app.celery_worker.site import Site, Sweeping
+from app.celery_worker.site import Firing, Site, Sweeping
 from app.common.logging import get_logger
 from app.tasks.services import Services
 
@@ -20,13 +22,16 @@ _MOST_PER_ROUND: Final = 100
 
 
 class Housekeeper:
-    """Sweeps and archives on the calling thread, on its own event loop; opened on first use."""
+    """Fires, sweeps and archives on the calling thread, on its own event loop; opened on first
+    use.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._runner = asyncio.Runner()
         self._services: Services | None = None
         self._sweeping: Sweeping | None = None
+        self._firing: Firing | None = None
         self._connection: Connection | None = None
         self._channel: Any = None
         # Letters that could not be archived yet, by class. They stay unacknowledged: a return
@@ -34,11 +39,13 @@ class Housekeeper:
         self._held: dict[str, Any] = {}
         self._running = False
         self._failing = False
+        self._misfiring = False
 
     def run(self) -> None:
         """Do one round; what fails is logged and tried again in the next."""
         self._running = True
         try:
+            self._fire()
             self._runner.run(self._open().sweep())
             self._archive()
         except BROKER_TROUBLE as error:
@@ -59,16 +66,35 @@ class Housekeeper:
             return
         self._disconnect()
         services, self._services, self._sweeping = self._services, None, None
+        self._firing = None
         if services is not None:
             self._runner.run(services.close())
         self._runner.close()
         self._runner = asyncio.Runner()
 
+    def _fire(self) -> None:
+        """Fire what is due; whatever is wrong with schedules does not hold up the sweep."""
+        try:
+            if self._firing is None:
+                firing = self._site.firing_factory(self._open_once())
+                self._runner.run(firing.begin())
+                self._firing = firing
+            self._runner.run(self._firing.fire_due())
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            _log.warning("firing.failed", error=repr(error), exc_info=not self._misfiring)
+            self._misfiring = True
+        else:
+            self._misfiring = False
+
     def _open(self) -> Sweeping:
         if self._sweeping is None:
-            self._services = self._runner.run(self._open_services())
-            self._sweeping = self._site.sweeping_factory(self._services)
+            self._sweeping = self._site.sweeping_factory(self._open_once())
         return self._sweeping
+
+    def _open_once(self) -> Services:
+        if self._services is None:
+            self._services = self._runner.run(self._open_services())
+        return self._services
 
     async def _open_services(self) -> Services:
         return self._site.services_factory(BlockingPublisher(self._site.settings.celery))

@@ -38,7 +38,16 @@ class Sweeping(Protocol):
     async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None: ...
 
 
+class Firing(Protocol):
+    """What makes runs of schedules that are due (`app.tasks.firing.Firing`)."""
+
+    async def begin(self) -> None: ...
+
+    async def fire_due(self) -> int: ...
+
+
 SweepingFactory = Callable[[Services], Sweeping]
+FiringFactory = Callable[[Services], Firing]
 
 # Makes the execution on the services of a process or thread, for a worker of the given name.
 ExecutionFactory = Callable[[Services, str], Execution]
@@ -55,6 +64,7 @@ class Site:
     services_factory: ServicesFactory
     execution_factory: ExecutionFactory
     sweeping_factory: SweepingFactory
+    firing_factory: FiringFactory
 
 
 def attach(app: Celery, site: Site) -> None:

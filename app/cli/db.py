@@ -130,7 +130,8 @@ def revision(
 def _load_models() -> None:
     """Import the core's models; the plugins' are imported with their units."""
     import app.auth.models
-    import app.tasks.models  # noqa: F401 - the tables register themselves
+    import app.tasks.models
+    import app.tasks.schedule_models  # noqa: F401 - the tables register themselves
 
 
 def _one_unit(here: Installation, owner: str | None, bind: str | None) -> "Unit":

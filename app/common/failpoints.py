@@ -24,6 +24,8 @@ NAMES: Final = frozenset(
     {
         "submission.before_commit",
         "submission.after_commit",
+        "schedules.before_commit",
+        "schedules.after_commit",
         "publisher.before_publish",
         "publisher.after_confirm",
         "execution.after_claim",

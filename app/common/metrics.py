@@ -45,6 +45,16 @@ OUTBOX_UNCONFIRMED = Counter(
     "taskyard_outbox_unconfirmed_total",
     "Messages that the broker did not confirm; the sweeper sends them again.",
 )
+SCHEDULE_FIRINGS = Counter(
+    "taskyard_schedule_firings_total",
+    "Fire times of schedules by what became of them.",
+    ["outcome"],
+)
+SCHEDULE_LATENESS_SECONDS = Histogram(
+    "taskyard_schedule_lateness_seconds",
+    "Seconds from a fire time to the commit of its run.",
+    buckets=_SECONDS,
+)
 SWEPT = Counter("taskyard_swept_runs_total", "Runs that the sweeper moved on.", ["reason"])
 QUEUE_MESSAGES = Gauge(
     "taskyard_queue_messages",

@@ -175,10 +175,18 @@ class LimitsSettings(_Section):
     sql_max_result_rows: PositiveInt = 1000
 
 
+class SchedulesSettings(_Section):
+    """Schedules whose fire times passed while no beat was there."""
+
+    misfire_grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60.0
+    catch_up_limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
 class RetentionSettings(_Section):
     """How long finished work is kept."""
 
     runs_days: PositiveInt = 30
+    schedule_firings_days: PositiveInt = 30
     dead_letters_days: PositiveInt = 90
     idempotency_seconds: PositiveInt = 86_400
 
@@ -213,6 +221,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     logging: LoggingSettings = LoggingSettings()
     limits: LimitsSettings = LimitsSettings()
+    schedules: SchedulesSettings = SchedulesSettings()
     retention: RetentionSettings = RetentionSettings()
     consul: ConsulSettings = ConsulSettings()
     features: dict[str, bool] = {}

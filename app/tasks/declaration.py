@@ -9,13 +9,11 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from app.tasks.errors import TaskDeclarationError
 from app.tasks.rates import is_rate
+from app.tasks.schedule_declaration import Schedule, read_declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OnFailure = Literal["dead_letter", "discard"]
 DECLARATION = "__taskyard_task__"
-_NOT_ENFORCED_YET = {
-    "schedule",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +43,7 @@ class TaskOptions:
     version: str = "1"
     aliases: tuple[str, ...] = ()
     deprecated: bool = False
+    schedule: tuple[Schedule, ...] = ()
 
 
 def register_task(name: str, **options: Any) -> Callable[[Function], Function]:
@@ -95,11 +94,6 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
     if isinstance(from_user.get("retry_on"), type):
         from_user["retry_on"] = (from_user["retry_on"],)
     unknown = sorted(set(from_user) - set(TaskOptions.__slots__))
-    if unknown and unknown[0] in _NOT_ENFORCED_YET:
-        raise TaskDeclarationError(
-            f"The task '{name}' asks for '{unknown[0]}', which this version does not enforce.",
-            hint="Leave it out: a limit that silently does nothing is worse than none.",
-        )
     if unknown:
         known = sorted(set(TaskOptions.__slots__) - {"name"})
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
@@ -108,6 +102,8 @@ def _options(name: str, options: dict[str, Any]) -> TaskOptions:
             f"Known options: {', '.join(known)}.",
             hint=f"Did you mean '{near[0]}'?" if near else "Leave it out.",
         )
+    if "schedule" in from_user:
+        from_user["schedule"] = read_declared(name, from_user["schedule"])
     declared = TaskOptions(name=name, **dict[str, Any](from_user))
     _check(declared)
     return declared

@@ -65,6 +65,7 @@ class TaskRun(BasePostgres):
     parent_id: Mapped[str | None] = mapped_column(IdType)
     batch_id: Mapped[str | None] = mapped_column(IdType)
     replay_of: Mapped[str | None] = mapped_column(IdType)
+    schedule_id: Mapped[str | None] = mapped_column(IdType)
     dead_letter_id: Mapped[str | None] = mapped_column(IdType)
     trace_id: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
@@ -100,6 +101,13 @@ class TaskRun(BasePostgres):
         _partial("idx_task_runs_parent_id", "parent_id", "id", where="parent_id IS NOT NULL"),
         _partial("idx_task_runs_batch_id", "batch_id", "id", where="batch_id IS NOT NULL"),
         _partial("idx_task_runs_replay_of", "replay_of", "id", where="replay_of IS NOT NULL"),
+        _partial("idx_task_runs_schedule_id", "schedule_id", "id", where="schedule_id IS NOT NULL"),
+        # Firing: the runs of a schedule that have not ended.
+        _partial(
+            "idx_task_runs_schedule_live",
+            "schedule_id",
+            where=f"schedule_id IS NOT NULL AND {_LIVE}",
+        ),
         Index("idx_task_runs_status", "status", "id"),
         Index("idx_task_runs_task", "task", "id"),
         Index("idx_task_runs_queue", "queue", "id"),

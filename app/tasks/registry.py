@@ -164,7 +164,23 @@ def spec_of(function: Callable[..., Any], plugin: str) -> TaskSpec:
         signature=read_signature(options.name, function),
     )
     _ = spec.limits  # A key of a parameter that is not there stops the boot.
+    _check_schedules(spec)
     return spec
+
+
+def _check_schedules(spec: TaskSpec) -> None:
+    """Raise TaskDeclarationError for a schedule whose runs would be refused at each fire time."""
+    for schedule in spec.options.schedule:
+        try:
+            spec.read_params(schedule.params)
+        except InvalidParams as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in error.errors
+            )
+            raise TaskDeclarationError(
+                f"A schedule of the task '{spec.name}' has wrong parameters: {faults}.",
+                hint="Give what the function needs: Schedule(params={…}, …).",
+            ) from None
 
 
 def _specs_in(module: ModuleType, plugin: LoadedPlugin) -> list[TaskSpec]:

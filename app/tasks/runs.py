@@ -37,6 +37,7 @@ class RunFilters:
     created_before: datetime | None = None
     batch_id: str | None = None
     parent_id: str | None = None
+    schedule_id: str | None = None
     trace_id: str | None = None
     q: str | None = None
 
@@ -124,7 +125,7 @@ class Runs:
     def _filtered(self, filters: RunFilters) -> Select[Any]:
         exact = {
             name: getattr(filters, name)
-            for name in ("task", "queue", "batch_id", "parent_id", "trace_id")
+            for name in ("task", "queue", "batch_id", "parent_id", "schedule_id", "trace_id")
         }
         conditions: list[ColumnElement[bool]] = [
             _RUN[name] == value for name, value in exact.items() if value is not None

@@ -27,6 +27,7 @@ from app.tasks.replaying import ReplayMaker
 from app.tasks.requests import NewRun, RunRequest
 from app.tasks.reruns import Reruns
 from app.tasks.runs import Runs
+from app.tasks.schedules import Schedules
 from app.tasks.submission import Submission
 from app.tasks.transport import Transport
 
@@ -52,6 +53,7 @@ class Services:
     reruns: Reruns
     runs: Runs
     dead_letters: DeadLetters
+    schedules: Schedules
     queue_levels: QueueLevels
     queues: Queues
     explainer: Explainer
@@ -147,6 +149,7 @@ def open_services(
         reruns=Reruns(runs, catalogue, maker, submission),
         runs=runs,
         dead_letters=DeadLetters(databases, ReplayMaker(catalogue, maker), outbox, settings),
+        schedules=Schedules(databases, catalogue, maker, outbox),
         queue_levels=QueueLevels(databases, transport, registry.queues()),
         queues=queues,
         explainer=Explainer(databases, registry, runs, queues, limiter),

@@ -29,6 +29,7 @@ from app.common.metrics import SWEPT
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
 from app.tasks.dead_letter_archive import archive, fail_for_good
+from app.tasks.firing import forget_firings
 from app.tasks.leadership import hold
 from app.tasks.limit_models import QueuePause, RateBucket
 from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
@@ -217,6 +218,10 @@ class Sweeper:
         retention = self._services.settings.retention
         for _ in range(_RETENTION_ROUNDS):
             if await self._forget_runs(retention.runs_days) < _LIMIT:
+                break
+        for _ in range(_RETENTION_ROUNDS):
+            days = retention.schedule_firings_days
+            if await forget_firings(self._databases, days, _LIMIT) < _LIMIT:
                 break
         letters = select(DeadLetter.id).where(
             DeadLetter.created_at < db_now_plus(-86_400.0 * retention.dead_letters_days)

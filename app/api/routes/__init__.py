@@ -11,6 +11,7 @@ from app.api.routes import (
     registry,
     reruns,
     runs,
+    schedules,
     service,
     users,
 )
@@ -31,6 +32,7 @@ ROUTERS = (
     dead_letters.router,
     queues.router,
     queues.explain_router,
+    schedules.router,
     health.router,
     service.router,
 )

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 import app.auth.models
-import app.tasks.models  # noqa: F401 - the check compares with the core's models
+import app.tasks.models
+import app.tasks.schedule_models  # noqa: F401 - the check compares with the core's models
 from app.config.plugins import LoadedPlugin
 from app.config.settings import APPLICATION_BIND, LINT_BIND
 from app.db import Databases

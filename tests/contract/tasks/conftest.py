@@ -20,6 +20,7 @@ _TABLES = (
     "leases",
     "rate_buckets",
     "queue_pauses",
+    "schedules",
 )
 
 

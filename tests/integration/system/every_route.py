@@ -7,7 +7,14 @@ import httpx2
 
 from tests.integration.system.main_job import main_job
 from tests.integration.system.recording import Recorder
-from tests.integration.system.scenario import batches, identities, jobs, runs, service
+from tests.integration.system.scenario import (
+    batches,
+    identities,
+    jobs,
+    runs,
+    schedules,
+    service,
+)
 
 Seen = dict[str, Any]
 
@@ -31,6 +38,8 @@ def every_route(client: httpx2.Client) -> tuple[Seen, list[str]]:
         "batches": lambda: batches.batches(client),
         "runs again": lambda: batches.rerun(client),
         "a failed run": lambda: runs.failed(client),
+        "a schedule": lambda: schedules.managed(client),
+        "a schedule that fires": lambda: schedules.fired(client),
         "jobs": lambda: jobs.jobs(client, root),
         "the service": lambda: service.service(client, root),
     }

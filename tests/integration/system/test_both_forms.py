@@ -35,6 +35,10 @@ def test_both_forms_answer_alike(tmp_path: Path, services: Services) -> None:
     assert real["a delayed run"] == ("SUCCEEDED", True)
     assert real["a run that fails twice"][:3] == ("SUCCEEDED", 3, False)
     assert real["a run that always fails"][:3] == ("FAILED", 3, True)
+    assert real["a schedule that fires"] == [
+        ("fired", "schedule"),
+        [{"word": "a", "count": 2}, {"word": "b", "count": 1}],
+    ]
     assert real["a plugin of our own"][2:] == ("SUCCEEDED", [{"word": "a", "count": 2}])
     assert [status for status, _, _ in real["wrong requests"]] == [
         *(422, 404, 400, 401, 404),

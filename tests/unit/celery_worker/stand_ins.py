@@ -100,12 +100,34 @@ class StandInSweeping:
 
 
 @dataclass
+class StandInFiring:
+    """Counts starts and rounds; what is in the lists is raised one after the other."""
+
+    begun: int = 0
+    rounds: int = 0
+    begin_fails: list[Exception] = field(default_factory=list)
+    fails: list[Exception] = field(default_factory=list)
+
+    async def begin(self) -> None:
+        self.begun += 1
+        if self.begin_fails:
+            raise self.begin_fails.pop()
+
+    async def fire_due(self) -> int:
+        self.rounds += 1
+        if self.fails:
+            raise self.fails.pop()
+        return 0
+
+
+@dataclass
 class Yard:
     """A site whose parts are at hand for the test."""
 
     settings: Settings = field(default_factory=lambda: load_settings(environ={}))
     execution: StandInExecution = field(default_factory=StandInExecution)
     sweeping: StandInSweeping = field(default_factory=StandInSweeping)
+    firing: StandInFiring = field(default_factory=StandInFiring)
     transport: Transport | None = None
     services: list[StandInServices] = field(default_factory=list)
 
@@ -124,4 +146,5 @@ class Yard:
             self.make_services,
             lambda _services, _worker: self.execution,
             lambda _services: self.sweeping,
+            lambda _services: self.firing,
         )

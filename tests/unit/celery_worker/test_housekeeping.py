@@ -89,6 +89,26 @@ def test_a_failure_is_no_end(yard: Yard) -> None:
     housekeeper.close()
 
 
+def test_schedules_begin_once_and_fire_each_round(yard: Yard) -> None:
+    housekeeper = Housekeeper(yard.site)
+    for _ in range(3):
+        housekeeper.run()
+    assert (yard.firing.begun, yard.firing.rounds) == (1, 3)
+    housekeeper.close()
+    assert len(yard.services) == 1
+
+
+def test_schedules_that_cannot_fire_hold_up_no_sweep(yard: Yard) -> None:
+    yard.firing.begin_fails = [OSError("the database is away")]
+    yard.firing.fails = [ValueError("a bug")]
+    housekeeper = Housekeeper(yard.site)
+    for _ in range(3):
+        housekeeper.run()
+    assert yard.sweeping.sweeps == 3
+    assert (yard.firing.begun, yard.firing.rounds) == (2, 2)
+    housekeeper.close()
+
+
 def test_a_stop_in_the_middle_of_a_round_leaves_the_round_alone(yard: Yard) -> None:
     housekeeper = Housekeeper(yard.site)
     sweep = yard.sweeping.sweep
@@ -112,13 +132,14 @@ def test_beat_keeps_house_and_sleeps_no_longer_than_the_interval(yard: Yard) -> 
         services_factory=yard.make_services,
         execution_factory=lambda _services, _worker: yard.execution,
         sweeping_factory=lambda _services: yard.sweeping,
+        firing_factory=lambda _services: yard.firing,
     )
     scheduler = DatabaseScheduler(app=app)
     assert scheduler.schedule == {}
     interval = yard.settings.celery.sweep_interval_seconds
     assert 0 <= scheduler.tick() <= interval
     assert 0 <= scheduler.tick() <= interval
-    assert yard.sweeping.sweeps == 1
+    assert yard.sweeping.sweeps == yard.firing.rounds == 1
     scheduler.close()
     # The banner makes one more; nothing may be opened for it.
     DatabaseScheduler(app=app, lazy=True).close()

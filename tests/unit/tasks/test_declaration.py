@@ -105,17 +105,6 @@ def test_an_unknown_option_is_named_and_the_known_ones_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "option",
-    ["schedule"],
-)
-def test_an_option_that_would_do_nothing_is_refused(option: str) -> None:
-    error = refused(**{option: 1})
-    assert option in error.detail
-    assert "does not enforce" in error.detail
-    assert error.hint is not None
-
-
-@pytest.mark.parametrize(
     ("option", "value"),
     [
         ("queue", ""),
