@@ -82,10 +82,12 @@ class RunConsumer(Consumer):
         """Return Celery's handler behind our guard."""
         site = site_of(self.app)
         handle = super().create_task_handler(*args, **kwargs)
+        takes_calls = site.settings.celery.plain_producers
+        largest = site.settings.limits.max_params_bytes if takes_calls else None
 
         def on_message(message: Any) -> None:
             try:
-                message = cleaned(message, site.task_names, self.strategies)
+                message = cleaned(message, site.task_names, self.strategies, largest)
             except BadMessage as refusal:
                 self.refuse(message, str(refusal))
                 return

@@ -14,23 +14,26 @@ from typing import Any, Final
 from celery.app import builtins
 
 from app.celery_worker import messages
+from app.celery_worker.messages import BadMessage
+from app.celery_worker.plain_calls import is_plain_call, read_call
 from app.celery_worker.site import UNKNOWN_TASK
 from app.common.ids import parse_id
 
+__all__ = ["BadMessage", "celery_builtins", "cleaned"]
 _LARGEST_BODY: Final = 64 * 1024
 _LONGEST_TRACEPARENT: Final = 200
 _LONGEST_TIME_LIMIT: Final = 30 * 24 * 3600
 
 
-class BadMessage(Exception):
-    """A message that no task can be made of; the text says why."""
-
-
-def cleaned(message: Any, ours: Container[str], known: Container[str]) -> Any:
+def cleaned(
+    message: Any, ours: Container[str], known: Container[str], largest_call: int | None = None
+) -> Any:
     """Return the message, fit for Celery's handler; raise BadMessage for everything else.
 
     A message for a plain Celery task (in `known`, not in `ours`) keeps its headers and body, but
     has to have the shape of protocol 2. A wake-up for any other name goes to `UNKNOWN_TASK`.
+    The call of a plain Celery producer is taken with parameters of up to `largest_call` bytes;
+    without a number such a message is a wake-up like any other.
     """
     headers = message.headers
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
@@ -44,8 +47,11 @@ def cleaned(message: Any, ours: Container[str], known: Container[str]) -> Any:
     if is_known and name not in ours:
         _check_body(message, largest=None)
         return message
-    _check_body(message, largest=_LARGEST_BODY)
-    message.headers = _own_headers(headers, is_known=is_known)
+    if is_known and largest_call is not None and is_plain_call(headers):
+        message.headers = read_call(message, largest_call) | _trace_of(headers)
+    else:
+        _check_body(message, largest=_LARGEST_BODY)
+        message.headers = _own_headers(headers, is_known=is_known)
     message.body = messages.BODY
     message.content_type = messages.CONTENT_TYPE
     message.content_encoding = messages.CONTENT_ENCODING
@@ -84,10 +90,13 @@ def _own_headers(headers: Mapping[str, Any], *, is_known: bool) -> dict[str, Any
     }
     if not is_known:
         clean["function"] = headers["task"]
+    return clean | _trace_of(headers)
+
+
+def _trace_of(headers: Mapping[str, Any]) -> dict[str, str]:
     traceparent = headers.get("traceparent")
-    if isinstance(traceparent, str) and len(traceparent) <= _LONGEST_TRACEPARENT:
-        clean["traceparent"] = traceparent
-    return clean
+    is_readable = isinstance(traceparent, str) and len(traceparent) <= _LONGEST_TRACEPARENT
+    return {"traceparent": str(traceparent)} if is_readable else {}
 
 
 def _time_limits(value: Any) -> list[float | None]:

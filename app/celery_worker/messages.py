@@ -23,6 +23,10 @@ HARD_LIMIT_GRACE_SECONDS: Final = 10.0
 _LONGEST_ERROR_TEXT: Final = 4000
 
 
+class BadMessage(Exception):
+    """A message that no task can be made of; the text says why."""
+
+
 def headers_of(wakeup: Wakeup) -> dict[str, object]:
     """Return the headers of a wake-up; `timelimit` is Celery's [hard, soft] in seconds."""
     hard = soft = None

@@ -11,8 +11,9 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from app.celery_worker.publisher import BlockingPublisher
 from app.celery_worker.site import Execution, Site
 from app.common.logging import get_logger
-from app.common.tracing import bind_trace, new_trace, parse_traceparent
+from app.common.tracing import TraceContext, bind_trace, new_trace, parse_traceparent
 from app.tasks.execution import Disposition, Executor, cancel_leftovers
+from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
 from app.tasks.transport import Wakeup
 
@@ -21,6 +22,7 @@ _log = get_logger(__name__)
 # A message whose run the database cannot be asked about comes back after this long.
 _LATER_SECONDS: Final = 5.0
 _REQUEUE_PAUSE_SECONDS: Final = 1.0
+_CALL_TRIES: Final = 15
 
 
 def execution_on(services: Services, worker: str) -> Execution:
@@ -38,11 +40,13 @@ class Runtime:
         self._known = site.task_names
         self._execution = site.execution_factory(self._services, worker)
 
-    def execute(self, wakeup: Wakeup) -> Disposition:
-        """Run one delivery; LATER when neither the database nor the broker took it."""
+    def execute(self, wakeup: Wakeup, call: PlainCall | None = None) -> Disposition:
+        """Run one delivery, or accept the call of a plain producer; LATER when neither the database
+        nor the broker took it.
+        """
         self._busy = True
         try:
-            return self._execute(wakeup)
+            return self._execute(wakeup) if call is None else self._accept(call)
         finally:
             self._busy = False
 
@@ -64,6 +68,17 @@ class Runtime:
             # The message goes back to its queue and comes again at once; not in a hot loop.
             time.sleep(_REQUEUE_PAUSE_SECONDS)
             return Disposition.LATER
+
+    def _accept(self, call: PlainCall) -> Disposition:
+        # Only this message holds the arguments, so it cannot go round as a wake-up does; each
+        # return to its queue counts as a delivery, so there are few.
+        with bind_trace(TraceContext(call.trace_id, call.trace_id[:16]), task_id=call.run_id):
+            for _ in range(_CALL_TRIES):
+                disposition = self._execution.accept(self._runner, call)
+                if disposition is not Disposition.LATER:
+                    return disposition
+                time.sleep(_REQUEUE_PAUSE_SECONDS)
+        return Disposition.LATER
 
     def _dispose(self, wakeup: Wakeup) -> Disposition:
         if wakeup.function in self._known:

@@ -10,6 +10,7 @@ from celery import Celery
 from app.celery_worker.topology import Topology
 from app.config.settings import Settings
 from app.tasks.execution import Disposition
+from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
 from app.tasks.transport import Transport
 
@@ -24,6 +25,8 @@ class Execution(Protocol):
     """Runs one delivery on the calling thread (`app.tasks.execution.Executor`)."""
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition: ...
+
+    def accept(self, runner: asyncio.Runner, call: PlainCall) -> Disposition: ...
 
     def execute_unknown(
         self, runner: asyncio.Runner, run_id: str, function: str

@@ -10,11 +10,13 @@ from celery.exceptions import Reject
 from app.celery_worker.grace import Grace
 from app.celery_worker.leases import LeaseKeeper
 from app.celery_worker.orphans import end_with_main_process
+from app.celery_worker.plain_calls import HEADER, call_of
 from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import site_of
 from app.celery_worker.slots import put_urgent_first
 from app.common.logging import get_logger
 from app.tasks.execution import Disposition
+from app.tasks.plain_calls import PlainCall
 from app.tasks.transport import Wakeup
 
 _log = get_logger(__name__)
@@ -41,11 +43,25 @@ class RunTask(Task[Any, Any]):
 
     def run(self, *_args: Any, **_kwargs: Any) -> None:
         wakeup = self._wakeup()
-        disposition = current_runtimes(self.app).current().execute(wakeup)
+        disposition = current_runtimes(self.app).current().execute(wakeup, self._call(wakeup))
         if disposition is Disposition.UNKNOWN:
             raise Reject(f"no run has the id {wakeup.run_id}", requeue=False)
         if disposition is Disposition.LATER:
             raise Reject("neither the database nor the broker can be reached", requeue=True)
+
+    def _call(self, wakeup: Wakeup) -> PlainCall | None:
+        """Return what a plain Celery producer asks for, None for a wake-up of ours."""
+        header = getattr(self.request, HEADER, None)
+        if header is None:
+            return None
+        is_default = wakeup.queue == site_of(self.app).settings.celery.default_queue
+        return call_of(
+            header,
+            run_id=wakeup.run_id,
+            task=self.name,
+            queue=None if is_default else wakeup.queue,
+            priority=wakeup.priority,
+        )
 
     def _wakeup(self) -> Wakeup:
         """Return the wake-up that this delivery stands for."""

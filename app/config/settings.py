@@ -78,6 +78,8 @@ class CelerySettings(_Section):
     # Beside `concurrency`: a run of high priority finds one of them free under any load.
     reserved_processes: Annotated[int, Field(ge=0, le=64)] = 1
     prefetch_multiplier: PositiveInt = 1
+    # Whether a message of a plain Celery producer makes a run.
+    plain_producers: bool = True
     max_tasks_per_child: PositiveInt = 1000
     lease_seconds: PositiveFloat = 15.0
     heartbeat_seconds: PositiveFloat = 3.0

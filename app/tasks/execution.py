@@ -31,6 +31,7 @@ from app.tasks.limiting import is_limited
 from app.tasks.loops import bounded, cancel_leftovers, run_on
 from app.tasks.models import TaskRun
 from app.tasks.outcomes import Outcome, Sessions, close_sessions, failed, succeeded
+from app.tasks.plain_calls import PlainCall
 from app.tasks.postponing import function_of, postponed
 from app.tasks.recording import Recorder
 from app.tasks.registry import TaskSpec
@@ -95,6 +96,15 @@ class Executor:
             trace, task_id=claim.id, task=claim.task, attempt=claim.attempt, queue=claim.queue
         ):
             self._attempt(runner, claim)
+        return Disposition.DONE
+
+    def accept(self, runner: asyncio.Runner, call: PlainCall) -> Disposition:
+        """Take the call of a plain Celery producer: DONE when its run is durable."""
+        try:
+            run_on(runner, self._services.plain_calls.accept(call))
+        except _AWAY as error:
+            log.warning("the call cannot be taken now", error=type(error).__name__)
+            return Disposition.LATER
         return Disposition.DONE
 
     def execute_unknown(self, runner: asyncio.Runner, run_id: str, function: str) -> Disposition:

@@ -9,8 +9,10 @@ import orjson
 
 from app.common.clock import utc_now
 from app.common.errors import FieldError
+from app.common.ids import new_id
 from app.common.strict_json import dump_bytes
 from app.config.settings import Settings
+from app.db.types import db_now
 from app.tasks.catalogue import CatalogueEntry
 from app.tasks.errors import InvalidOptions, ParamsTooLarge
 from app.tasks.requests import MAX_LABELS, NewRun, RunRequest
@@ -45,40 +47,18 @@ class RunMaker:
         model = entry.spec.check(document)
         self._check_options(request)
         options = request.options
-        policy = entry.options
         limits = entry.spec.limits
         # Who asks for a run again wants one more.
-        unique_for = policy.unique_for_seconds if request.replay_of is None else None
+        unique_for = entry.options.unique_for_seconds if request.replay_of is None else None
         due_later = bool(options.delay_seconds) or (
             options.run_at is not None and options.run_at > utc_now()
         )
         row = {
-            "id": request.task_id,
-            "task": entry.name,
-            "function": entry.spec.name,
-            "task_version": policy.version,
+            **_row(entry, request, created_by, tenant, trace_id),
             "status": Status.SCHEDULED if due_later else Status.PENDING,
             "params": params,
-            "options": {
-                "timeout_seconds": options.timeout_seconds or policy.timeout_seconds,
-                "backoff_seconds": policy.backoff_seconds,
-                "backoff_max_seconds": policy.backoff_max_seconds,
-                "jitter": policy.jitter,
-                "on_failure": policy.on_failure,
-            },
-            "labels": dict(request.labels),
-            "max_attempts": options.max_attempts or policy.max_attempts,
-            "queue": options.queue or policy.queue,
-            "priority": policy.priority if options.priority is None else options.priority,
-            "expires_at": options.expires_at,
             "limit_key": limits and limits.key_of(entry.spec.signature.arguments(model)),
             "unique_key": unique_key(entry.name, params, tenant) if unique_for else None,
-            "created_by": created_by,
-            "tenant": tenant,
-            "parent_id": request.parent_id,
-            "batch_id": request.batch_id,
-            "replay_of": request.replay_of,
-            "trace_id": trace_id,
         }
         return NewRun(
             id=request.task_id,
@@ -87,6 +67,29 @@ class RunMaker:
             run_at=options.run_at if due_later else None,
             unique_for_seconds=unique_for,
         )
+
+    def refused(
+        self,
+        entry: CatalogueEntry,
+        request: RunRequest,
+        *,
+        error: Mapping[str, Any],
+        created_by: str,
+        tenant: str | None,
+        trace_id: str,
+    ) -> NewRun:
+        """Return the run of a wish that nobody can be told about: it begins as FAILED."""
+        wants_letter = entry.options.on_failure != "discard"
+        row = {
+            **_row(entry, request, created_by, tenant, trace_id),
+            "status": Status.FAILED,
+            "queue": entry.options.queue,
+            "params": dict(request.params),
+            "error": dict(error),
+            "dead_letter_id": new_id() if wants_letter else None,
+            "finished_at": db_now(),
+        }
+        return NewRun(id=request.task_id, row=row, delay_seconds=None, run_at=None)
 
     def _check_size(self, document: bytes) -> None:
         size = len(document)
@@ -128,6 +131,37 @@ class RunMaker:
                 FieldError(("options", name), message, "invalid_option") for name, message in faults
             ]
             raise InvalidOptions("An option of the run is wrong.", errors=errors)
+
+
+def _row(
+    entry: CatalogueEntry, request: RunRequest, created_by: str, tenant: str | None, trace_id: str
+) -> dict[str, Any]:
+    """Return the columns that follow from the task and the wish alone."""
+    options, policy = request.options, entry.options
+    return {
+        "id": request.task_id,
+        "task": entry.name,
+        "function": entry.spec.name,
+        "task_version": policy.version,
+        "options": {
+            "timeout_seconds": options.timeout_seconds or policy.timeout_seconds,
+            "backoff_seconds": policy.backoff_seconds,
+            "backoff_max_seconds": policy.backoff_max_seconds,
+            "jitter": policy.jitter,
+            "on_failure": policy.on_failure,
+        },
+        "labels": dict(request.labels),
+        "max_attempts": options.max_attempts or policy.max_attempts,
+        "queue": options.queue or policy.queue,
+        "priority": policy.priority if options.priority is None else options.priority,
+        "expires_at": options.expires_at,
+        "created_by": created_by,
+        "tenant": tenant,
+        "parent_id": request.parent_id,
+        "batch_id": request.batch_id,
+        "replay_of": request.replay_of,
+        "trace_id": trace_id,
+    }
 
 
 def unique_key(task: str, params: Mapping[str, Any], tenant: str | None) -> str:

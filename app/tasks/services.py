@@ -20,6 +20,7 @@ from app.tasks.explaining import Explainer
 from app.tasks.limiting import Limiter
 from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
+from app.tasks.plain_calls import PlainCalls
 from app.tasks.queue_levels import QueueLevels
 from app.tasks.queues import Queues
 from app.tasks.registry import Registry, build_registry
@@ -51,6 +52,7 @@ class Services:
     submission: Submission
     batches: Batches
     reruns: Reruns
+    plain_calls: PlainCalls
     runs: Runs
     dead_letters: DeadLetters
     schedules: Schedules
@@ -146,6 +148,7 @@ def open_services(
         maker=maker,
         submission=submission,
         batches=Batches(databases, catalogue, maker, outbox, settings),
+        plain_calls=PlainCalls(databases, registry, maker, outbox),
         reruns=Reruns(runs, catalogue, maker, submission),
         runs=runs,
         dead_letters=DeadLetters(databases, ReplayMaker(catalogue, maker), outbox, settings),

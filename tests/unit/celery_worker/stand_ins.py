@@ -10,6 +10,7 @@ from app.celery_worker.topology import Topology
 from app.common.tracing import current_trace_id
 from app.config import Settings, load_settings
 from app.tasks.execution import Disposition
+from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
 from app.tasks.transport import QueueLevel, Transport, Wakeup
 
@@ -63,6 +64,11 @@ class StandInExecution:
     traces: list[str | None] = field(default_factory=list)
     coroutine: Callable[[], Any] | None = None
     unknown: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[PlainCall] = field(default_factory=list)
+
+    def accept(self, runner: asyncio.Runner, call: PlainCall) -> Disposition:
+        self.calls.append(call)
+        return self.execute(runner, call.run_id)
 
     def execute_unknown(self, runner: asyncio.Runner, run_id: str, function: str) -> Disposition:
         self.unknown.append((run_id, function))
