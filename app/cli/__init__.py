@@ -13,6 +13,7 @@ from app.cli import (
     db,
     dead_letters,
     demo,
+    doctor,
     openapi,
     plugins,
     queues,
@@ -39,6 +40,7 @@ _NOUNS = (
     db,
     plugins,
     config,
+    doctor,
     openapi,
 )
 
