@@ -57,7 +57,7 @@ class Kit:
         self._runner = asyncio.Runner()
         self._recorder = MortalRecorder(services.databases, _WORKER)
         self._executor = Executor(services, worker=_WORKER, recorder=self._recorder)
-        self._sweeper = Sweeper(services)
+        self._sweeper = Sweeper(services, lambda: clock.now().timestamp())
 
     def submit(
         self,
