@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,8 +19,10 @@ from app.api.services import ApiServices
 from app.auth.identity import Identity, first_admin_name, open_identity, open_tokens
 from app.celery_worker.embedded import EmbeddedWorker
 from app.celery_worker.publisher import open_transport
+from app.common.errors import ServiceUnavailable
 from app.common.logging import configure_logging
 from app.config import Settings, load_settings
+from app.config.settings import APPLICATION_BIND
 from app.db import migrations
 from app.db.databases import Databases
 from app.tasks.services import load_code, open_services
@@ -111,6 +114,7 @@ def _build(settings: Settings, worker: EmbeddedWorker | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await _ensure_admin(identity)
+        await _warm_up(core.databases)
         if worker is not None:
             await asyncio.to_thread(worker.start)
         try:
@@ -122,6 +126,14 @@ def _build(settings: Settings, worker: EmbeddedWorker | None) -> FastAPI:
             await core.close()
 
     return create_app(services, lifespan=lifespan)
+
+
+async def _warm_up(databases: Databases) -> None:
+    """Open the application's connections before the first request; without its database the API
+    starts all the same, and says so on its readiness page.
+    """
+    with contextlib.suppress(DBAPIError, ServiceUnavailable, OSError):
+        await databases.warm_up(APPLICATION_BIND)
 
 
 async def _ensure_admin(identity: Identity) -> None:

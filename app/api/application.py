@@ -27,12 +27,14 @@ from app.api.problems import problem_response
 from app.api.routes import ROOT_ROUTERS, ROUTERS
 from app.api.services import ApiServices
 from app.common.errors import TaskyardError
+from app.common.logging import get_logger
 
 DESCRIPTION = """\
 Typed functions as tasks: run them, watch them, fetch their results.
 Errors are `application/problem+json` (RFC 9457) with a stable `code`;
 `GET /api/v1/errors` lists the codes.
 """
+log = get_logger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -91,6 +93,11 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(sorted(allowed_methods(request.app, request.scope)))
         error = MethodNotAllowed(f"This path answers to {allowed}.", headers={"Allow": allowed})
+    if isinstance(error, TaskyardError) and error.status >= 500:
+        # The access log tells the status only; this tells which service, and of what it failed.
+        log.warning(
+            "http.service_unavailable", code=error.code, cause=type(error.__cause__).__name__
+        )
     return problem_response(error)
 
 

@@ -5,7 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import text
@@ -147,6 +147,17 @@ class Databases:
     def commit_sync(self, session: Session) -> None:
         """Commit a blocking session that was not opened by `sync_transaction`."""
         session.commit()
+
+    async def warm_up(self, bind: str) -> None:
+        """Open the connections that the pool keeps, one after the other; DatabaseUnavailable when
+        the database does not answer.
+
+        The first requests would else open all of them at the same moment, and a machine that is
+        short of CPU does not manage that within the time limits.
+        """
+        async with AsyncExitStack() as opened:
+            for _ in range(self.options(bind).pool_size):
+                await opened.enter_async_context(self.get_engine(bind).connect())
 
     async def ping(self, bind: str) -> None:
         """Return when the database answers; raises DatabaseUnavailable."""

@@ -210,3 +210,11 @@ def test_f51_a_child_process_never_uses_its_parents_connections(shared_url: str)
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
         assert connection.execute(COUNT).scalar_one() == 2
     databases.dispose_sync()
+
+
+async def test_a_warm_pool_holds_its_connections_ready(databases: Databases) -> None:
+    await databases.dispose()
+    await databases.warm_up(APPLICATION_BIND)
+    pool: Any = databases.get_engine(APPLICATION_BIND).sync_engine.pool
+    assert pool.checkedin() == databases.options(APPLICATION_BIND).pool_size
+    assert databases.pool_in_use(APPLICATION_BIND) == 0
