@@ -8,6 +8,7 @@ import pytest
 from app import register_task
 from app.celery_worker.delays import LADDER_SECONDS
 from app.tasks import limiting
+from app.tasks.heartbeat import is_overlooked
 from app.tasks.sweeper import Sweeper
 from app.tasks.transitions import CLAIM, apply
 from tests.harness import Installation, Somebody
@@ -285,6 +286,10 @@ def test_a_held_run_is_not_overdue(install: Install) -> None:
     sent(yard)
     yard.run(Sweeper(yard.services).sweep())
     assert sent(yard) == []
+    assert not is_overlooked(yard.services.databases, ["default"], 30.0)
+    come(yard, second)
+    yard.sql("UPDATE task_runs SET published_at = :then, held_until = :then", then=then(yard))
+    assert is_overlooked(yard.services.databases, ["default"], 30.0)
 
 
 def test_a_held_run_can_be_cancelled_and_makes_room(install: Install) -> None:

@@ -7,6 +7,7 @@ so that an effect that is committed twice shows as two rows.
 
 import asyncio
 import ctypes
+import fcntl
 import itertools
 import os
 import signal
@@ -142,3 +143,26 @@ async def write_both(ctx: TaskContext) -> int:
         text("REPLACE INTO fault_effects (run_id, attempt) VALUES (:run_id, :attempt)"), effect
     )
     return ctx.attempt
+
+
+@register_task("faults.hold_alone", max_concurrency=1, max_attempts=20, backoff_seconds=0.1)
+def hold_alone(ctx: TaskContext, seconds: float) -> None:
+    """Hold a lock of the machine's for so long; tell when another process has it already.
+
+    The kernel lets go of the lock when its process dies, so a conflict is two that live.
+    """
+    note_start(ctx)
+    starts = Path(os.environ[STARTS_FILE])
+    with starts.with_suffix(".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with starts.with_suffix(".overlaps").open("a") as overlaps:
+                overlaps.write(f"{ctx.task_id} {ctx.attempt}\n")
+        time.sleep(seconds)
+
+
+@register_task("faults.keep_pace", rate_limit="300/m", max_attempts=3)
+async def keep_pace(ctx: TaskContext) -> None:
+    """Note the moment of its start."""
+    note_start(ctx)
