@@ -1,27 +1,25 @@
 """Beating the leases of a worker's runs from its main process, for children that are busy."""
 
-import contextlib
 import os
-import signal
 import threading
 from typing import Any, Final
 
 from celery.worker import state
 
 from app.celery_worker.hearing import Hearing
+from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import Site
+from app.celery_worker.stopping import Stopper
 from app.common.logging import get_logger
 from app.db import Databases
 from app.tasks.heartbeat import beat_leases
+from app.tasks.losses import end_cancelled
 
 _log = get_logger(__name__)
 
 # A fork waits at most this long for a beat to end: the main loop must not hang on a database.
 _FORK_PATIENCE_SECONDS: Final = 5.0
 _STOP_PATIENCE_SECONDS: Final = 2.0
-
-# A stopped attempt has this long to roll back.
-_KILL_AFTER_SECONDS: Final = 5.0
 
 
 class ForkGate:
@@ -64,9 +62,10 @@ os.register_at_fork(
 class LeaseKeeper:
     """A thread that renews the leases of the worker's active runs and stops the lost ones."""
 
-    def __init__(self, site: Site, worker: Any) -> None:
+    def __init__(self, site: Site, worker: Any, runtimes: Runtimes | None = None) -> None:
         self._site = site
         self._worker = worker
+        self._stopper = Stopper(worker, runtimes)
         self._hearing = Hearing(site, worker)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,24 +97,44 @@ class LeaseKeeper:
             databases.dispose_sync()
 
     def beat(self, databases: Databases) -> None:
-        """Renew the leases once, and stop the runs that have been missing in two answers."""
+        """Renew the leases once; stop the runs that have been missing in two answers, and those
+        that were cancelled and did not end by themselves.
+        """
         requests = frozenset(self._active())
         attempts = {request: (request.id, request.worker_pid) for request in requests}
+        celery = self._site.settings.celery
         with GATE:
-            ours = beat_leases(
+            answer = beat_leases(
                 databases,
                 self._worker.hostname,
                 frozenset(attempts.values()),
-                self._site.settings.celery.lease_seconds,
+                lease_seconds=celery.lease_seconds,
+                cancel_grace_seconds=celery.cancel_grace_seconds,
             )
-        owned = frozenset(request for request in requests if attempts[request] in ours)
+        owned = frozenset(request for request in requests if attempts[request] in answer.owned)
         # One miss is no loss: the child may have recorded the outcome and be on its way back.
         missing = (self._owned | self._missed) & requests - owned
         lost = missing & self._missed
         self._missed = missing - lost
         self._owned = owned
         for request in lost:
-            self._stop(request)
+            # It is somebody else's now; what it writes is fenced off anyway.
+            _log.warning("leases.lost", **_facts_of(request))
+            self._stopper.stop(request)
+        for request in owned:
+            if attempts[request] in answer.cancelled:
+                self._cancel(databases, request)
+
+    def _cancel(self, databases: Databases, request: Any) -> None:
+        """End a cancelled run, then its attempt; one that cannot be stopped ends by itself."""
+        if not self._stopper.can_stop(request):
+            return
+        owner = f"{self._worker.hostname}:{request.worker_pid}"
+        with GATE:
+            ended = end_cancelled(databases, request.id, owner)
+        if ended:
+            _log.warning("attempt.cancelled", **_facts_of(request))
+            self._stopper.stop(request)
 
     def _active(self) -> list[Any]:
         """Return the requests of ours that a child or thread has begun."""
@@ -128,26 +147,6 @@ class LeaseKeeper:
             names = self._site.task_names
             return [request for request in requests if request.name in names and request.worker_pid]
 
-    def _stop(self, request: Any) -> None:
-        """End an attempt whose run is somebody else's now; its writes are fenced off anyway."""
-        _log.warning("leases.lost", task_id=request.id, task=request.name, pid=request.worker_pid)
-        pool, hub = self._worker.pool, getattr(self._worker, "hub", None)
-        if hub is None or not hasattr(pool, "terminate_job") or request.worker_pid == os.getpid():
-            return
 
-        def terminate() -> None:
-            # On the main loop, where a child gets its next message only after this one's result
-            # was read: as long as the request is active, its process runs nothing else.
-            if request in state.active_requests:
-                job = request._apply_result and request._apply_result()  # noqa: SLF001 - Celery's job
-                request.terminate(pool)
-                hub.call_later(_KILL_AFTER_SECONDS, _kill_if_running, job, request.worker_pid)
-
-        hub.call_soon(terminate)
-
-
-def _kill_if_running(job: Any, pid: int) -> None:
-    """Kill the process of a job that the first signal did not end: it hangs outside Python."""
-    if job is not None and not job.ready():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _facts_of(request: Any) -> dict[str, Any]:
+    return {"task_id": request.id, "task": request.name, "pid": request.worker_pid}

@@ -90,6 +90,15 @@ class Runtime:
         if self._busy:
             self._runner.get_loop().call_soon_threadsafe(self._cancel_on_loop)
 
+    def can_cancel(self, run_id: str) -> bool:
+        """Return whether the run is at its own coroutine on this loop."""
+        return self._execution.can_cancel(run_id)
+
+    def cancel_run(self, run_id: str) -> None:
+        """Cancel the coroutine of the run, if it is still at it; called from another thread."""
+        loop = self._runner.get_loop()
+        loop.call_soon_threadsafe(self._execution.cancel, run_id)
+
     def close(self) -> None:
         """Let go of the services and the loop."""
         try:
@@ -134,6 +143,21 @@ class Runtimes:
             runtimes = list(self._by_thread.values())
         for runtime in runtimes:
             runtime.cancel()
+
+    def can_cancel(self, run_id: str) -> bool:
+        """Return whether a thread is at the coroutine of the run."""
+        return self._at(run_id) is not None
+
+    def cancel_run(self, run_id: str) -> None:
+        """Cancel the coroutine of the run, if a thread is at it."""
+        runtime = self._at(run_id)
+        if runtime is not None:
+            runtime.cancel_run(run_id)
+
+    def _at(self, run_id: str) -> Runtime | None:
+        with self._lock:
+            runtimes = list(self._by_thread.values())
+        return next((runtime for runtime in runtimes if runtime.can_cancel(run_id)), None)
 
     def close(self) -> None:
         """Close every runtime; nothing runs on them any more."""

@@ -32,6 +32,10 @@ class Execution(Protocol):
         self, runner: asyncio.Runner, run_id: str, function: str
     ) -> Disposition: ...
 
+    def can_cancel(self, run_id: str) -> bool: ...
+
+    def cancel(self, run_id: str) -> None: ...
+
 
 class Sweeping(Protocol):
     """What the rows need from time to time (`app.tasks.sweeper.Sweeper`)."""

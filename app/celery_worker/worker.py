@@ -88,7 +88,7 @@ class WorkerLife(bootsteps.StartStopStep):
         super().__init__(parent, **kwargs)
         global _runtimes, _keeper  # noqa: PLW0603 - see above
         _runtimes = Runtimes(site_of(parent.app), parent.hostname)
-        _keeper = LeaseKeeper(site_of(parent.app), parent)
+        _keeper = LeaseKeeper(site_of(parent.app), parent, _runtimes)
 
     def create(self, w: Any) -> None:
         put_urgent_first(w, site_of(w.app).settings.celery.reserved_processes)

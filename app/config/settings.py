@@ -84,6 +84,7 @@ class CelerySettings(_Section):
     lease_seconds: PositiveFloat = 15.0
     heartbeat_seconds: PositiveFloat = 3.0
     shutdown_grace_seconds: Annotated[float, Field(ge=0)] = 20.0
+    cancel_grace_seconds: Annotated[float, Field(ge=0)] = 10.0
     publish_timeout_seconds: PositiveFloat = 3.0
     sweep_interval_seconds: PositiveFloat = 1.0
     unpublished_after_seconds: PositiveFloat = 5.0

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -77,6 +77,7 @@ class Executor:
         self._time_limit_errors = time_limit_errors
         # A time limit that falls into the commit passes like a database that restarts.
         self._recorder = recorder or Recorder(services.databases, worker, time_limit_errors)
+        self._coroutine: tuple[str, asyncio.Task[Any] | None] | None = None
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
         """Run one delivery and say what becomes of its message; never raises for what a
@@ -120,6 +121,17 @@ class Executor:
             log.warning("the run cannot be read now", task_id=run_id, error=type(error).__name__)
             return Disposition.LATER
         return self.execute(runner, run_id) if named == function else Disposition.UNKNOWN
+
+    def can_cancel(self, run_id: str) -> bool:
+        """Return whether the run is at its own coroutine; asked from any thread."""
+        coroutine = self._coroutine
+        return coroutine is not None and coroutine[0] == run_id
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel the coroutine of the run, on its own loop; nothing when it has ended."""
+        coroutine = self._coroutine
+        if coroutine is not None and coroutine[0] == run_id and coroutine[1] is not None:
+            coroutine[1].cancel()
 
     @property
     def _owner(self) -> str:
@@ -206,9 +218,15 @@ class Executor:
         positional = (context,) if spec.signature.takes_context else ()
         if not spec.signature.is_async:
             return function(*positional, **arguments)
-        return run_on(
-            runner, bounded(function(*positional, **arguments), claim.options["timeout_seconds"])
-        )
+        coroutine = bounded(function(*positional, **arguments), claim.options["timeout_seconds"])
+        return run_on(runner, self._cancellable(claim.id, coroutine))
+
+    async def _cancellable(self, run_id: str, coroutine: Coroutine[Any, Any, object]) -> object:
+        self._coroutine = (run_id, asyncio.current_task())
+        try:
+            return await coroutine
+        finally:
+            self._coroutine = None
 
     def _failure(
         self,

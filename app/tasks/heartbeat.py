@@ -1,8 +1,9 @@
 """Leases are beaten from the worker's main process, so a busy child does not lose its run."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, literal_column, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, literal_column, or_, select, tuple_, update
 
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
@@ -15,26 +16,47 @@ _RUN = TaskRun.__table__.c
 _IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")
 
 
+Attempt = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The attempts, as (run id, process id), whose lease is still the worker's.
+
+    `cancelled` are those of them that were asked to stop longer ago than their grace period.
+    """
+
+    owned: frozenset[Attempt] = frozenset()
+    cancelled: frozenset[Attempt] = frozenset()
+
+
 def beat_leases(
-    databases: Databases, worker: str, active: Collection[tuple[str, int]], lease_seconds: float
-) -> frozenset[tuple[str, int]]:
+    databases: Databases,
+    worker: str,
+    active: Collection[Attempt],
+    *,
+    lease_seconds: float,
+    cancel_grace_seconds: float,
+) -> Beat:
     """Renew the leases of the active attempts, given as (run id, process id), in one statement.
 
-    Returns those whose lease is still this worker's. An attempt that was in an earlier answer and
-    is not in this one has lost its run: it must stop.
+    An attempt that was in an earlier answer and is not in this one has lost its run: it must stop.
     """
     if not active:
-        return frozenset()
+        return Beat()
     attempts = {(run_id, f"{worker}:{pid}"): (run_id, pid) for run_id, pid in active}
+    asked = _RUN.cancel_requested_at
+    is_due = and_(asked.is_not(None), asked <= db_now_plus(-cancel_grace_seconds))
     statement = (
         update(TaskRun)
         .where(_RUN.status == Status.RUNNING, tuple_(_RUN.id, _RUN.lease_owner).in_(attempts))
         .values(lease_expires_at=db_now_plus(lease_seconds), updated_at=db_now())
-        .returning(_RUN.id, _RUN.lease_owner)
+        .returning(_RUN.id, _RUN.lease_owner, is_due.label("is_due"))
     )
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
         rows = connection.execute(statement).all()
-    return frozenset(attempts[row.id, row.lease_owner] for row in rows)
+    owned = {attempts[row.id, row.lease_owner]: row.is_due for row in rows}
+    return Beat(frozenset(owned), frozenset(attempt for attempt in owned if owned[attempt]))
 
 
 def is_overlooked(databases: Databases, queues: Collection[str], seconds: float) -> bool:

@@ -15,7 +15,7 @@ from app.db import Databases
 from app.tasks.dead_letter_archive import fail_for_good
 from app.tasks.models import TaskRun
 from app.tasks.outcomes import error_document, retry_delay
-from app.tasks.transitions import GIVE_UP_OWNED, RECOVER_OWNED, RELEASE, write
+from app.tasks.transitions import CANCEL_OWNED, GIVE_UP_OWNED, RECOVER_OWNED, RELEASE, write
 
 _RUN: Final = TaskRun.__table__.c
 
@@ -44,6 +44,21 @@ def give_back(databases: Databases, run_id: str, owner: str) -> bool:
     values = {"run_id": run_id, "owner": owner, "actor": "worker", "worker": owner}
     with databases.sync_begin(APPLICATION_BIND) as connection:
         return write(connection, RELEASE, values) is not None
+
+
+def end_cancelled(databases: Databases, run_id: str, owner: str) -> bool:
+    """End a cancelled run as CANCELLED under the attempt that holds the lease as `owner`.
+
+    The attempt writes nothing any more. Returns False when there is no such attempt, or nobody
+    cancelled its run.
+    """
+    detail = {"reason": "it did not stop within its grace period"}
+    values = {"run_id": run_id, "owner": owner, "actor": "worker", "worker": owner}
+    with databases.sync_begin(APPLICATION_BIND) as connection:
+        moved = write(connection, CANCEL_OWNED, {**values, "detail": detail})
+        if moved is not None:
+            TASKS.labels(moved.function, moved.queue, moved.status).inc()
+        return moved is not None
 
 
 def _end(connection: Connection, row: Row[Any], owner: str, error: Exception) -> bool:

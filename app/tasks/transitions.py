@@ -262,6 +262,14 @@ RELEASE = _moving(
     ),
 )
 
+# The attempt had its grace to see that it is cancelled; it is stopped after this.
+CANCEL_OWNED = _moving(
+    "cancel_owned",
+    update(TaskRun)
+    .where(_OWNED, RUN.cancel_requested_at.is_not(None))
+    .values(status=Status.CANCELLED, fence=RUN.fence + 1, **_ENDED),
+)
+
 CANCEL_WAITING = _moving(
     "cancel_waiting",
     update(TaskRun)

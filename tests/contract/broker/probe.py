@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import itertools
+import signal
 import time
 from pathlib import Path
 
@@ -62,3 +63,19 @@ def hang_first(ctx: TaskContext) -> int:
 def crash_process() -> None:
     """End the process that runs it, as a broken native library does."""
     ctypes.string_at(0)
+
+
+@register_task("probe.ignore_signals", max_attempts=3, timeout_seconds=300)
+def ignore_signals() -> None:
+    """Never end, and do not listen to whoever asks."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(0.1)
+
+
+@register_task("probe.wait_for_file", timeout_seconds=300)
+def wait_for_file(path: str) -> str:
+    """Wait until a file is there; no coroutine."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+    return path

@@ -162,6 +162,7 @@ def environment(name: str, *, concurrency: int) -> dict[str, str]:
         "TASKYARD_CELERY__DELIVERY_LIMIT": "5",
         "TASKYARD_CELERY__HEARTBEAT_SECONDS": "0.5",
         "TASKYARD_CELERY__LEASE_SECONDS": "3",
+        "TASKYARD_CELERY__CANCEL_GRACE_SECONDS": "1",
         "TASKYARD_CELERY__SWEEP_INTERVAL_SECONDS": "0.2",
     }
 

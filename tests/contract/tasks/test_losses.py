@@ -8,7 +8,7 @@ import pytest
 from app import register_task
 from app.tasks.errors import StaleAttempt
 from app.tasks.execution import Disposition
-from app.tasks.losses import WorkerLost, give_back, record_loss
+from app.tasks.losses import WorkerLost, end_cancelled, give_back, record_loss
 from app.tasks.outcomes import record, succeeded
 from app.tasks.results import EncodedResult
 from app.tasks.transitions import CLAIM, REQUEST_CANCEL, apply
@@ -176,3 +176,23 @@ def test_a_cancelled_run_is_not_given_back(install: Install) -> None:
     ask_to_cancel(yard, claimed.id)
     assert give_back(yard.services.databases, claimed.id, OWNER)
     assert yard.row(claimed.id).status == "CANCELLED"
+
+
+def test_a_cancelled_run_that_does_not_stop_is_ended_and_fenced_off(install: Install) -> None:
+    yard = install(lost)
+    claimed = start(yard)
+    databases = yard.services.databases
+    assert not end_cancelled(databases, claimed.id, OWNER)
+    ask_to_cancel(yard, claimed.id)
+    assert not end_cancelled(databases, claimed.id, "gone:2")
+    assert yard.row(claimed.id).status == "RUNNING"
+    assert end_cancelled(databases, claimed.id, OWNER)
+    row = yard.row(claimed.id)
+    assert (row.status, row.attempt, row.fence) == ("CANCELLED", 1, claimed.fence + 1)
+    assert (row.lease_owner, row.error, row.dead_letter_id) == (None, None, None)
+    assert row.finished_at is not None
+    assert yard.events(claimed.id)[-1] == ("RUNNING", "CANCELLED")
+    assert_fenced_off(yard, claimed)
+    # Its process dies of the kill that follows: nothing is charged or tried again.
+    assert not lose(yard, claimed.id)
+    assert not end_cancelled(databases, claimed.id, OWNER)

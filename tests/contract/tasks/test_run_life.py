@@ -11,7 +11,7 @@ from app import Fatal, Retry, StoredResult, TaskContext, register_task
 from app.common.ids import new_id
 from app.tasks.errors import RunHasEnded, RunNotFound
 from app.tasks.execution import Disposition
-from app.tasks.heartbeat import beat_leases
+from app.tasks.heartbeat import Beat, beat_leases
 from app.tasks.sweeper import Sweeper
 from tests.harness import Installation, Somebody
 
@@ -407,11 +407,31 @@ def test_the_heartbeat_renews_only_its_own_leases(install: Install) -> None:
     claim(yard, run_id, worker="worker-9:77")
     before = yard.row(run_id).lease_expires_at
     databases = yard.services.databases
-    assert beat_leases(databases, "worker-9", [(run_id, 78)], 60) == frozenset()
-    assert beat_leases(databases, "worker-8", [(run_id, 77)], 60) == frozenset()
+    times = {"lease_seconds": 60.0, "cancel_grace_seconds": 60.0}
+    assert beat_leases(databases, "worker-9", [(run_id, 78)], **times) == Beat()
+    assert beat_leases(databases, "worker-8", [(run_id, 77)], **times) == Beat()
     assert yard.row(run_id).lease_expires_at == before
-    assert beat_leases(databases, "worker-9", [(run_id, 77)], 60) == {(run_id, 77)}
+    mine = frozenset({(run_id, 77)})
+    assert beat_leases(databases, "worker-9", mine, **times) == Beat(owned=mine)
     assert yard.row(run_id).lease_expires_at > before
+
+
+def test_the_heartbeat_tells_of_cancelled_runs_past_their_grace(install: Install) -> None:
+    yard = install(double)
+    runs = [yard.submit("test.double", {"number": 1}).task_id for _ in range(2)]
+    for pid, run_id in enumerate(runs):
+        claim(yard, run_id, worker=f"worker-9:{pid}")
+    yard.run(yard.services.runs.cancel(runs[1], Somebody()))
+    both = frozenset((run_id, pid) for pid, run_id in enumerate(runs))
+
+    def beat(grace: float) -> Beat:
+        databases = yard.services.databases
+        return beat_leases(
+            databases, "worker-9", both, lease_seconds=60.0, cancel_grace_seconds=grace
+        )
+
+    assert beat(60.0) == Beat(owned=both)
+    assert beat(0.0) == Beat(owned=both, cancelled=frozenset({(runs[1], 1)}))
 
 
 def test_a_waiting_run_is_cancelled_at_once(install: Install) -> None:

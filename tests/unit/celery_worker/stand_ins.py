@@ -63,6 +63,8 @@ class StandInExecution:
     runs: list[str] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
     coroutine: Callable[[], Any] | None = None
+    cancellable: frozenset[str] = frozenset()
+    cancelled: list[str] = field(default_factory=list)
     unknown: list[tuple[str, str]] = field(default_factory=list)
     calls: list[PlainCall] = field(default_factory=list)
 
@@ -82,6 +84,12 @@ class StandInExecution:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
+
+    def can_cancel(self, run_id: str) -> bool:
+        return run_id in self.cancellable
+
+    def cancel(self, run_id: str) -> None:
+        self.cancelled.append(run_id)
 
 
 @dataclass

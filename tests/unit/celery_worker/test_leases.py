@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,10 +13,13 @@ import pytest
 from celery.worker import state
 from sqlalchemy import text
 
-from app.celery_worker.leases import ForkGate, LeaseKeeper, _kill_if_running
+from app.celery_worker.leases import ForkGate, LeaseKeeper
+from app.celery_worker.runtime import Runtimes
+from app.celery_worker.stopping import kill_if_running
 from app.common.ids import new_id
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
+from app.tasks.transport import Wakeup
 from tests.harness import migrate, settings_on
 from tests.unit.celery_worker.stand_ins import Yard
 
@@ -38,8 +42,8 @@ class Pool:
 
 
 class Hub:
-    def call_soon(self, call: Any) -> None:
-        call()
+    def call_soon(self, call: Any, *arguments: Any) -> None:
+        call(*arguments)
 
     def call_later(self, seconds: float, call: Any, *arguments: Any) -> None:
         assert seconds > 0
@@ -73,6 +77,7 @@ def requests() -> Iterator[list[Request]]:
 def running_row(databases: Databases, run_id: str, owner: str = "w@h:7") -> None:
     columns = dict.fromkeys(("task", "function"), "test.task")
     columns |= {"id": run_id, "status": "RUNNING", "params": "{}", "queue": "default"}
+    columns |= {"options": "{}", "labels": "{}"}
     columns |= {"lease_owner": owner, "lease_expires_at": "2001-01-01 00:00:00.000000"}
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
         known = connection.execute(text("PRAGMA table_info(task_runs)")).all()
@@ -173,6 +178,55 @@ def test_a_thread_cannot_be_stopped(
     assert not requests[0].terminated
 
 
+def cancel(databases: Databases, run_id: str, at: str = "2001-01-01 00:00:00.000000") -> None:
+    with databases.sync_autocommit(APPLICATION_BIND) as connection:
+        statement = text("UPDATE task_runs SET cancel_requested_at = :at WHERE id = :id")
+        connection.execute(statement, {"at": at, "id": run_id})
+
+
+def status_of(databases: Databases, run_id: str) -> str:
+    with databases.sync_autocommit(APPLICATION_BIND) as connection:
+        statement = text("SELECT status FROM task_runs WHERE id = :id")
+        return str(connection.execute(statement, {"id": run_id}).scalar_one())
+
+
+def test_a_cancelled_run_past_its_grace_is_ended_and_stopped(
+    databases: Databases, requests: list[Request]
+) -> None:
+    request = requests[0]
+    running_row(databases, request.id)
+    keeper = LeaseKeeper(Yard().site, Worker())
+    cancel(databases, request.id, "2999-01-01 00:00:00.000000")
+    keeper.beat(databases)
+    assert (status_of(databases, request.id), request.terminated) == ("RUNNING", False)
+    cancel(databases, request.id)
+    keeper.beat(databases)
+    assert (status_of(databases, request.id), request.terminated) == ("CANCELLED", True)
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_in_a_thread_only_a_coroutine_is_stopped(
+    databases: Databases, requests: list[Request], can: bool
+) -> None:
+    request = requests[0]
+    request.worker_pid = os.getpid()
+    running_row(databases, request.id, f"w@h:{os.getpid()}")
+    cancel(databases, request.id)
+    yard = Yard()
+    runtimes = Runtimes(yard.site, "w@h")
+    runtimes.current()
+    yard.execution.cancellable = frozenset({request.id} if can else ())
+    try:
+        LeaseKeeper(yard.site, Worker(), runtimes).beat(databases)
+        # What was called from another thread runs when the loop does.
+        yard.execution.coroutine = lambda: asyncio.sleep(0)
+        runtimes.current().execute(Wakeup(request.id, "test.task", "default", 5))
+        assert status_of(databases, request.id) == ("CANCELLED" if can else "RUNNING")
+        assert yard.execution.cancelled == ([request.id] if can else [])
+    finally:
+        runtimes.close()
+
+
 def test_the_keeper_beats_until_it_is_stopped(
     databases: Databases, requests: list[Request], tmp_path: Path
 ) -> None:
@@ -209,12 +263,12 @@ def test_a_process_that_hangs_is_killed_and_one_that_ended_is_not() -> None:
             return self.ended
 
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    _kill_if_running(Job(ended=True), process.pid)
-    _kill_if_running(None, process.pid)
+    kill_if_running(Job(ended=True), process.pid)
+    kill_if_running(None, process.pid)
     assert process.poll() is None
-    _kill_if_running(Job(ended=False), process.pid)
+    kill_if_running(Job(ended=False), process.pid)
     assert process.wait(10) == -signal.SIGKILL
-    _kill_if_running(Job(ended=False), process.pid)
+    kill_if_running(Job(ended=False), process.pid)
 
 
 def test_a_fork_waits_for_the_end_of_a_beat() -> None:
