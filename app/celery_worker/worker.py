@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, Task, bootsteps, signals
 from celery.exceptions import Reject
 
+from app.celery_worker.deaths import notice_deaths
 from app.celery_worker.grace import Grace
 from app.celery_worker.leases import LeaseKeeper
 from app.celery_worker.orphans import end_with_main_process
@@ -93,7 +94,9 @@ class WorkerLife(bootsteps.StartStopStep):
     def create(self, w: Any) -> None:
         put_urgent_first(w, site_of(w.app).settings.celery.reserved_processes)
 
-    def start(self, w: Any) -> None:  # noqa: ARG002 - Celery's signature
+    def start(self, w: Any) -> None:
+        # After the pool has its children, and before the main loop watches them.
+        notice_deaths(w)
         if _keeper is not None:
             _keeper.start()
 
