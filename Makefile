@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit lint format lock chaos clean
+.PHONY: help setup demo dev test test-unit bench-lint lint format lock chaos clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
-CODE := app scripts tests migrations
+CODE := app bench scripts tests migrations
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-unit: $(STAMP) ## The tests that need no service
 
 chaos: $(STAMP) ## Kill, freeze and cut off everything, and write the guarantees' table
 	@scripts/chaos
+
+bench-lint: $(STAMP) ## The lint service beside sqlfluff itself: make bench-lint FILES=a/folder/of/sql
+	@$(PY) -m bench.lint $(FILES)
 
 lint: $(STAMP) ## ruff, mypy --strict and the import contracts
 	@scripts/lint

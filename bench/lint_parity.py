@@ -1,4 +1,4 @@
-"""Whether the service finds what SQLFluff's own command finds: `python -m bench.lint_parity FOLDER`.
+"""Whether the service finds what SQLFluff does: `python -m bench.lint_parity FOLDER`.
 
 Lints every UTF-8 file of at most 20 kB without in-file configuration, by `sqlfluff lint
 --ignore-local-config --templater raw` and in the service's sandbox, and compares code, line,

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_TICKS = os.sysconf("SC_CLK_TCK")
+
 
 @dataclass(frozen=True)
 class Used:
@@ -12,63 +14,57 @@ class Used:
     role: str
     pid: int
     own_mb: float
-    resident_mb: float
 
 
-def worker_memory(root: int | None = None) -> list[Used]:
-    """Return the memory of every worker process below `root` (this process), by role."""
+def worker_memory() -> list[Used]:
+    """Return the memory of every worker process below this one, with its role."""
+    return [Used(role, pid, _own_mb(pid)) for pid, role in _roles().items()]
+
+
+def cpu_seconds() -> float:
+    """Return the processor time so far of all living processes below this one, and of those below
+    them that have ended.
+    """
+    return sum(_cpu(pid) for pid in _below(os.getpid(), _parents()))
+
+
+def _roles() -> dict[int, str]:
     parents = _parents()
     roles: dict[int, str] = {}
-    for pid in _below(root or os.getpid(), parents):
-        role = _role(pid, parents[pid], roles)
-        if role:
-            roles[pid] = role
-    return [used for pid, role in sorted(roles.items()) if (used := _memory(pid, role))]
+    for pid in _below(os.getpid(), parents):
+        command, above = _command(pid), roles.get(parents[pid])
+        if "sandbox_zygote" in command:
+            roles[pid] = "lint child" if above == "zygote" else "zygote"
+        elif "taskyard worker" in command:
+            roles[pid] = "worker child" if above == "worker" else "worker"
+    return roles
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process so far, 0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _role(pid: int, parent: int, roles: dict[int, str]) -> str | None:
-    command = _command(pid)
-    if "sandbox_zygote" in command:
-        return "lint child" if roles.get(parent) == "zygote" else "zygote"
-    if command.partition(" ")[2].startswith(("worker", "-m app.cli worker")) or (
-        "taskyard worker" in command
-    ):
-        return "worker child" if roles.get(parent) == "worker main" else "worker main"
-    return None
-
-
-def _memory(pid: int, role: str) -> Used | None:
-    values: dict[str, int] = {}
+def _own_mb(pid: int) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return None
-    for line in lines:
-        name, _, rest = line.partition(":")
-        values[name] = int(rest.split()[0])
-    own = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
-    return Used(role, pid, own / 1024, values.get("Rss", 0) / 1024)
+        return 0.0
+    kilobytes = sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return kilobytes / 1024
+
+
+def _cpu(pid: int) -> float:
+    # User and system time, its own and of its children that it has waited for.
+    return sum(int(field) for field in _stat(pid)[11:15]) / _TICKS
 
 
 def _parents() -> dict[int, int]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            found[int(entry.name)] = int(fields[1])
-    return found
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {pid: int(stat[1]) for pid in pids if (stat := _stat(pid))}
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields behind the name of the process, none when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _below(root: int, parents: dict[int, int]) -> list[int]:

@@ -51,7 +51,7 @@ def submit(client: httpx2.Client, folder: Path) -> str:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number in range(FILES):
-            archive.writestr(f"{number:03d}.sql", f"select a{number},b from c\n" * 5)
+            archive.writestr(f"{number:03d}.sql", f"select a{number},b from c;\n" * 5)
     place = folder / "files" / "inbox" / "project.zip"
     place.parent.mkdir(parents=True)
     place.write_bytes(buffer.getvalue())
