@@ -14,7 +14,7 @@
     `-- ConfigurationError         stops the start of a process
 
 Each room defines its own subclasses beside the code that raises them. The first
-line of a class's docstring is the meaning that ``GET /api/v1/errors`` shows.
+paragraph of a class's docstring is the meaning that ``GET /api/v1/errors`` shows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -139,6 +139,11 @@ class ConfigurationError(TaskyardError):
 
     code = "CONFIGURATION_ERROR"
     title = "Wrong configuration"
+
+
+def meaning_of(error: type[TaskyardError]) -> str:
+    """Return the first paragraph of the class's docstring on one line."""
+    return " ".join((error.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
 def all_errors() -> list[type[TaskyardError]]:

@@ -10,20 +10,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.common.clock import clock_from
 from app.common.tracing import new_trace
 from app.config.plugins import LoadedPlugin, Plugin
-from app.config.settings import Settings
+from app.config.settings import APPLICATION_BIND, Settings
 from app.storage.port import SyncStorage
 from app.tasks.declaration import DECLARATION
 from app.tasks.errors import TaskDeclarationError
 from app.tasks.execution import Disposition, Executor
+from app.tasks.firing import Firing
 from app.tasks.models import TaskRun
 from app.tasks.registry import Registry, TaskSpec, build_registry, spec_of
 from app.tasks.requests import Caller, RunOptions, RunRequest
+from app.tasks.schedule_models import StoredSchedule
 from app.tasks.services import Services, open_services
 from app.tasks.sweeper import Sweeper
 from app.testing.callers import Somebody
@@ -57,6 +59,7 @@ class Kit:
         self._runner = asyncio.Runner()
         self._recorder = MortalRecorder(services.databases, _WORKER)
         self._executor = Executor(services, worker=_WORKER, recorder=self._recorder)
+        self._firing = Firing(services)
         self._sweeper = Sweeper(services, lambda: clock.now().timestamp())
 
     def submit(
@@ -107,13 +110,14 @@ class Kit:
         raise RuntimeError(message)
 
     def advance(self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0) -> None:
-        """Move the clock; retries, delayed runs and the sweeps of beat happen at their time."""
+        """Move the clock; retries, delayed runs, schedules and the sweeps of beat happen at their
+        time.
+        """
         target = self.clock.now() + timedelta(seconds=seconds, minutes=minutes, hours=hours)
-        self.work()
-        while (due := self.broker.next_due()) is not None and due <= target:
-            self._move_to(due)
+        self._move_to(self.clock.now())
+        while (stop := self._next_stop()) is not None and stop < target:
+            self._move_to(stop)
         self._move_to(target)
-        self.work()
 
     def lose_next_attempt(self) -> None:
         """Let the next attempt's worker die at the worst moment: the function has returned,
@@ -145,7 +149,7 @@ class Kit:
     def runs(self) -> list[Run]:
         """Every run, oldest first."""
         statement = select(TaskRun.id).order_by(TaskRun.id)
-        with self.services.databases.sync_autocommit("postgres_main") as connection:
+        with self.services.databases.sync_autocommit(APPLICATION_BIND) as connection:
             return [
                 Run(self.services, run_id) for run_id in connection.execute(statement).scalars()
             ]
@@ -174,6 +178,12 @@ class Kit:
         """
         return self._runner.run(coroutine)
 
+    def begin(self) -> None:
+        """Put the clock into the databases and the schedules of code in place; `open_kit` does
+        it.
+        """
+        self.call(self._begin())
+
     def close(self) -> None:
         """Let go of everything; `open_kit` does it."""
         self.call(self.services.close())
@@ -181,9 +191,27 @@ class Kit:
         self._runner.close()
 
     def _move_to(self, moment: datetime) -> None:
+        """Let the clock stand at a moment, and beat and the workers do what is due then."""
         self.clock.advance_to(moment)
+        self.work()
+        self.call(self._firing.fire_due())
         self.call(self._sweeper.sweep())
         self.work()
+
+    def _next_stop(self) -> datetime | None:
+        """Return the next moment at which a message or a schedule is due, None when none is."""
+        due_at = StoredSchedule.__table__.c.next_fire_at
+        statement = select(func.min(due_at)).where(due_at > self.clock.now())
+        with self.services.databases.sync_autocommit(APPLICATION_BIND) as connection:
+            moments = (connection.execute(statement).scalar(), self.broker.next_due())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def _begin(self) -> None:
+        # Before any connection is opened: each one gets the clock at its start.
+        for bind in self.services.databases.binds:
+            self.clock.rule(self.services.databases.get_engine(bind).sync_engine)
+            self.clock.rule(self.services.databases.get_sync_engine(bind))
+        await self._firing.begin()
 
     async def _accept(self, request: RunRequest, caller: Caller | None, key: str | None) -> str:
         submitted = await self.services.submission.submit(
@@ -235,7 +263,7 @@ def open_kit(
         services = open_services(chosen, transport=broker, code=(loaded, registry))
         kit = Kit(services, broker, clock)
         stack.callback(kit.close)
-        kit.call(_rule(services, clock))
+        kit.begin()
         yield kit
 
 
@@ -271,13 +299,6 @@ def _spec_of(task: Callable[..., Any]) -> TaskSpec:
             hint="Decorate it with @register_task('plugin.verb_noun').",
         )
     return spec_of(task, declared.name.partition(".")[0])
-
-
-async def _rule(services: Services, clock: FrozenClock) -> None:
-    # Before any connection is opened: each one gets the clock at its start.
-    for bind in services.databases.binds:
-        clock.rule(services.databases.get_engine(bind).sync_engine)
-        clock.rule(services.databases.get_sync_engine(bind))
 
 
 def _require_no_loop() -> None:

@@ -132,6 +132,92 @@ def test_every_route_is_in_the_guide(tmp_path: Path) -> None:
     assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`?\s]+)", text)) == real
 
 
+# Everything of the product is imported, because an error is known when its module is loaded.
+EVERYTHING = """
+import importlib, json, pkgutil
+import app
+from prometheus_client import REGISTRY
+from app.common.errors import all_errors, meaning_of
+
+for module in pkgutil.walk_packages(app.__path__, "app."):
+    if not module.name.startswith("app._migrations") and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+errors = [[error.code, error.status, meaning_of(error)] for error in all_errors()]
+metrics = [
+    [f"{metric.name}_total" if metric.type == "counter" else metric.name,
+     list(collector._labelnames), metric.documentation]
+    for collector in list(REGISTRY._collector_to_names) if hasattr(collector, "_labelnames")
+    for metric in collector.describe() if metric.name.startswith("taskyard_")
+]
+print(json.dumps({"errors": errors, "metrics": sorted(metrics)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def product() -> dict[str, list[list[Any]]]:
+    """The error codes and the metrics of the whole product."""
+    answer = subprocess.run(
+        [sys.executable, "-c", EVERYTHING], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert answer.returncode == 0, answer.stderr
+    found: dict[str, list[list[Any]]] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def rows_of(guide: str, first: str) -> list[str]:
+    """The rows of the guide's tables that begin with a name like `first`, as they stand."""
+    text = (GUIDES / guide).read_text("utf-8")
+    return re.findall(rf"^\| `{first}` \|.*$", text, re.MULTILINE)
+
+
+def assert_in_step(rows: list[str], real: list[str], guide: str) -> None:
+    """Tell what to write into the guide and what to take out of it."""
+    told = [f"add to docs/guides/{guide}:  {row}" for row in real if row not in rows]
+    told += [f"take out of docs/guides/{guide}:  {row}" for row in rows if row not in real]
+    assert not told, "\n".join(told)
+    assert len(rows) == len(set(rows)), "a row stands there twice"
+
+
+def test_every_error_code_is_in_the_guide(product: dict[str, list[list[Any]]]) -> None:
+    real = [f"| `{code}` | {status} | {meaning} |" for code, status, meaning in product["errors"]]
+    assert len(real) > 30
+    assert_in_step(rows_of("errors.md", "[A-Z_]+"), real, "errors.md")
+
+
+def test_every_metric_is_in_the_guide(product: dict[str, list[list[Any]]]) -> None:
+    real = [
+        f"| `{name}` | {', '.join(f'`{label}`' for label in labels)} | {meaning} |"
+        for name, labels, meaning in product["metrics"]
+    ]
+    assert len(real) > 10
+    assert_in_step(rows_of("metrics.md", "taskyard_[a-z_]+"), real, "metrics.md")
+
+
+def test_metrics_that_other_guides_name_exist(product: dict[str, list[list[Any]]]) -> None:
+    known = {name for name, _, _ in product["metrics"]}
+    for document in DOCUMENTS:
+        named = set(re.findall(r"`(taskyard_[a-z_]+[a-z])[`{]", document.read_text("utf-8")))
+        assert named <= known, document
+
+
+def test_error_codes_that_other_guides_name_exist(product: dict[str, list[list[Any]]]) -> None:
+    """A code is what stands in a problem document: words in capitals behind an HTTP status."""
+    known = {code for code, _, _ in product["errors"]}
+    text = (GUIDES / "api.md").read_text("utf-8")
+    named = set(re.findall(r"\b[45]\d\d `([A-Z]+(?:_[A-Z]+)+)`", text))
+    assert named <= known
+
+
+def test_only_the_rooms_of_metrics_make_metrics() -> None:
+    """A metric that is made anywhere else is missed by who looks for them."""
+    makes = re.compile(r"^[A-Z_]+ = (?:Counter|Gauge|Histogram)\($", re.MULTILINE)
+    names = re.compile(r'"taskyard_[a-z_]+",')
+    for path in (ROOT / "app").rglob("*.py"):
+        text = path.read_text("utf-8")
+        if names.search(text) and makes.search(text):
+            assert path.name == "metrics.py", path
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", document.read_text("utf-8"))

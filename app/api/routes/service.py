@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from app.api.dependencies import CoreServices, requires
-from app.common.errors import NotFound, TaskyardError, all_errors
+from app.common.errors import NotFound, TaskyardError, all_errors, meaning_of
 from app.config.loading import masked
 
 router = APIRouter(tags=["service"])
@@ -50,5 +50,6 @@ async def get_error(code: str) -> ErrorMeaning:
 
 
 def _meaning(error: type[TaskyardError]) -> ErrorMeaning:
-    first_line = (error.__doc__ or "").strip().partition("\n")[0]
-    return ErrorMeaning(code=error.code, status=error.status, title=error.title, meaning=first_line)
+    return ErrorMeaning(
+        code=error.code, status=error.status, title=error.title, meaning=meaning_of(error)
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app import Fatal, Retry, TaskContext, register_task
+from app import Fatal, Retry, Schedule, TaskContext, register_task
 
 
 class Disk(Exception):
@@ -89,6 +89,18 @@ def submit_itself(ctx: TaskContext) -> None:
     ctx.submit("yard.submit_itself")
 
 
+@register_task("yard.every_hour", schedule=Schedule(cron="0 * * * *", params={"mark": "hourly"}))
+def every_hour(mark: str) -> None:
+    """Write down that the hour has struck."""
+    MARKS.append(mark)
+
+
+@register_task("yard.one_a_minute", rate_limit="1/m")
+def one_a_minute(mark: str) -> None:
+    """Write down that it was run, at most once a minute."""
+    MARKS.append(mark)
+
+
 ALL: list[Callable[..., Any]] = [
     fail_first,
     wait_and_see,
@@ -99,4 +111,5 @@ ALL: list[Callable[..., Any]] = [
     append_mark,
     tell_time,
     submit_itself,
+    one_a_minute,
 ]

@@ -15,7 +15,7 @@ from app.tasks.errors import (
     TaskNotRegistered,
 )
 from app.testing import Kit, open_kit
-from tests.contract.testing.tasks_for_the_kit import ALL, MARKS
+from tests.contract.testing.tasks_for_the_kit import ALL, MARKS, every_hour
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -212,6 +212,31 @@ def test_a_waiting_run_can_be_cancelled_or_expire(kit: Kit) -> None:
     assert (cancelled.status, expired.status, MARKS) == ("CANCELLED", "EXPIRED", [])
     with pytest.raises(RunHasEnded):
         kit.cancel(cancelled)
+
+
+def test_a_schedule_fires_at_its_times_and_at_no_other() -> None:
+    MARKS.clear()
+    begin = START + timedelta(minutes=30)
+    with open_kit(tasks=[every_hour], start=begin) as kit:
+        kit.advance(minutes=29, seconds=59)
+        assert kit.runs == []
+        kit.advance(seconds=1)
+        assert MARKS == ["hourly"]
+        kit.advance(hours=3)
+        assert len(MARKS) == 4
+        starts = [run.row.started_at for run in kit.runs]
+    assert starts == [START + timedelta(hours=hour) for hour in (1, 2, 3, 4)]
+
+
+def test_work_over_a_limit_waits_for_its_turn(kit: Kit) -> None:
+    runs = [kit.submit("yard.one_a_minute", {"mark": str(number)}) for number in range(3)]
+    kit.work()
+    assert sorted(run.status for run in runs).count("SUCCEEDED") == 1
+    kit.advance(minutes=10)
+    assert [run.status for run in runs] == ["SUCCEEDED"] * 3
+    first, second, third = sorted(run.row.started_at for run in runs)
+    assert second - first >= timedelta(seconds=59)
+    assert third - second >= timedelta(seconds=59)
 
 
 def test_a_run_tells_what_it_is(kit: Kit) -> None:
