@@ -17,7 +17,7 @@ from tests.services import Services
 
 TASKYARD = str(Path(sys.executable).with_name("taskyard"))
 PASSWORD = "correct horse battery staple"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 # A plugin of the reader's own, outside of the package: twenty lines and a name in the settings.
 PLUGIN = '''\
 from dataclasses import dataclass

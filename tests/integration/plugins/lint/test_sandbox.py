@@ -23,6 +23,7 @@ from app.plugins.lint.sandbox import (
     close_sandboxes,
 )
 from app.plugins.lint.sandbox import sandboxes as shared_sandboxes
+from app.plugins.lint.sandbox_frames import STARVED
 from app.plugins.lint.settings import LintSettings
 from tests.unit.plugins.lint.attacks import ATTACKS
 
@@ -112,6 +113,33 @@ def test_pathological_input_ends_and_the_next_lint_is_fine(sandboxes: Sandboxes,
     answer = sandboxes.lint(PATHOLOGICAL[name], ANSI, 0.5)
     assert answer.outcome in {"linted", "timeout", "crashed", "memory"}
     _assert_fine(sandboxes.lint(FINE, ANSI, 20))
+
+
+def _niceness(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def test_a_nice_lint_has_a_child_of_its_own(own: Sandboxes) -> None:
+    _assert_fine(own.lint(FINE, ANSI, 20))
+    zygote = own.pids()[0]
+    first = _child_of(zygote)
+    _assert_fine(own.lint(FINE, ANSI, 20, niceness=3))
+    (nice,) = set(_children_of(zygote)) - {first}
+    assert (_niceness(first), _niceness(nice)) == (_niceness(zygote), _niceness(zygote) + 3)
+    # Each goes on to be used; the end of one is not the end of the other.
+    assert own.lint(PATHOLOGICAL["many joins"], ANSI, 0.2, niceness=3).outcome == "timeout"
+    _assert_fine(own.lint(FINE, ANSI, 20))
+    assert first in _children_of(zygote)
+    assert _is_gone(nice)
+
+
+def test_a_time_out_tells_whether_the_file_had_a_processor(own: Sandboxes) -> None:
+    _assert_fine(own.lint(FINE, ANSI, 20))
+    child = _child_of(own.pids()[0])
+    os.kill(child, signal.SIGSTOP)
+    answer = own.lint(FINE, ANSI, 0.3)
+    assert (answer.outcome, answer.reason) == ("timeout", STARVED)
+    _assert_fine(own.lint(FINE, ANSI, 20))
 
 
 def test_the_deadline_ends_the_child_and_nothing_else(own: Sandboxes) -> None:

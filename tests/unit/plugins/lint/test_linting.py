@@ -7,6 +7,7 @@ import pytest
 from app.plugins.lint.linting import Linter
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import Answer
+from app.plugins.lint.sandbox_frames import STARVED
 from app.plugins.lint.settings import LintSettings
 
 ANSI = Profile("ansi")
@@ -165,14 +166,26 @@ def test_a_limit_of_the_parser_is_not_called_a_syntax_error() -> None:
     assert report.message == f"SQLFluff's parser gave up on this file: {description}"
 
 
+@pytest.mark.parametrize(
+    "first", [Answer("crashed", reason="SIGKILL"), Answer("timeout", reason=STARVED)]
+)
 @pytest.mark.parametrize(("second", "outcome"), [("linted", "linted"), ("crashed", "crashed")])
-def test_a_child_that_somebody_killed_is_replaced_once(second: str, outcome: str) -> None:
-    answers = [Answer("crashed", reason="SIGKILL"), Answer("crashed", reason="SIGKILL")]
+def test_what_the_machine_did_to_a_lint_is_tried_once_more(
+    first: Answer, second: str, outcome: str
+) -> None:
+    answers = [first, Answer("crashed", reason="SIGKILL")]
     if second == "linted":
         answers[1] = _linted(_record())
     linter = Linter(LintSettings(), lambda *_: answers.pop(0))
     assert linter.lint_text("x", ANSI, file_name="a.sql").outcome == outcome
     assert answers == []
+
+
+def test_a_time_out_of_the_files_own_is_final() -> None:
+    answers = [Answer("timeout"), _linted(_record())]
+    linter = Linter(LintSettings(), lambda *_: answers.pop(0))
+    assert linter.lint_text("x", ANSI, file_name="a.sql").outcome == "timeout"
+    assert len(answers) == 1
 
 
 def test_what_cannot_be_linted_never_reaches_the_sandbox() -> None:
