@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.common import failpoints
@@ -14,7 +14,7 @@ from app.common.tracing import TraceContext
 from app.config.settings import APPLICATION_BIND, Settings
 from app.db import Databases
 from app.db.bulk import insert_rows
-from app.db.types import db_now
+from app.db.types import db_now, db_now_plus
 from app.tasks.batch_items import BatchItems
 from app.tasks.catalogue import Catalogue
 from app.tasks.errors import BatchNotFound
@@ -180,6 +180,16 @@ class Batches:
                 )
             )
         return await self.get(batch_id, principal)
+
+
+async def forget_batches(databases: Databases, days: int, limit: int) -> None:
+    """Delete up to `limit` batches that are so old and have no runs left."""
+    empty = ~select(_RUN.id).where(_RUN.batch_id == _BATCH.id).exists()
+    old = select(_BATCH.id).where(_BATCH.created_at < db_now_plus(-86_400.0 * days), empty)
+    async with databases.begin(APPLICATION_BIND) as connection:
+        await connection.execute(
+            delete(Batch).where(Batch.id.in_(old.limit(limit).scalar_subquery()))
+        )
 
 
 @dataclass(frozen=True)

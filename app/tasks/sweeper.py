@@ -28,6 +28,7 @@ from app.common.logging import get_logger
 from app.common.metrics import SWEPT
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
+from app.tasks.batches import forget_batches
 from app.tasks.dead_letter_archive import archive, fail_for_good
 from app.tasks.firing import forget_firings
 from app.tasks.leadership import hold
@@ -223,6 +224,7 @@ class Sweeper:
             days = retention.schedule_firings_days
             if await forget_firings(self._databases, days, _LIMIT) < _LIMIT:
                 break
+        await forget_batches(self._databases, retention.runs_days, _LIMIT)
         letters = select(DeadLetter.id).where(
             DeadLetter.created_at < db_now_plus(-86_400.0 * retention.dead_letters_days)
         )

@@ -13,7 +13,7 @@ from app.common.errors import Forbidden
 from app.common.ids import new_id
 from app.common.tracing import new_trace
 from app.config import Settings
-from app.tasks.batches import SubmittedBatch
+from app.tasks.batches import SubmittedBatch, forget_batches
 from app.tasks.errors import BatchNotFound, IdempotencyKeyReused, InvalidBatch, ParamsTooLarge
 from app.tasks.requests import RunOptions, RunRequest
 from app.tasks.runs import RunFilters
@@ -21,6 +21,7 @@ from app.tasks.statuses import Status
 from tests.harness import Installation, Somebody
 from tests.harness import _long_ago as long_ago
 
+LONG_AGO: dict[bool, Any] = {True: "2001-01-01 00:00:00.000000", False: long_ago()}
 Install = Callable[..., Installation]
 
 
@@ -257,7 +258,7 @@ def test_keys_whose_time_is_over_are_free(install: Install) -> None:
     yard.deliver(first.task_ids[0])
     yard.sql(
         "UPDATE task_runs SET created_at = :then",
-        then="2001-01-01 00:00:00.000000" if yard.is_sqlite else long_ago(),
+        then=LONG_AGO[yard.is_sqlite],
     )
     second = submit(yard, unique_ones(1, 2))
     assert second.task_ids[0] != first.task_ids[0]
@@ -337,6 +338,22 @@ def _id(yard: Installation, run_id: str) -> Any:
     import uuid
 
     return run_id if yard.is_sqlite else uuid.UUID(run_id)
+
+
+def test_a_batch_is_forgotten_after_its_last_run(install: Install) -> None:
+    yard = install(add)
+    gone, left, young = (submit(yard, adding(1)) for _ in range(3))
+    for batch in (gone, left):
+        yard.sql(
+            "UPDATE batches SET created_at = :then WHERE id = :id",
+            then=LONG_AGO[yard.is_sqlite],
+            id=_id(yard, batch.batch_id),
+        )
+    for batch in (gone, young):
+        yard.sql("DELETE FROM task_runs WHERE batch_id = :id", id=_id(yard, batch.batch_id))
+    yard.run(forget_batches(yard.services.databases, 30, 10))
+    kept = {str(row.id) for row in yard.sql("SELECT id FROM batches")}
+    assert kept == {left.batch_id, young.batch_id}
 
 
 # The outbox.
