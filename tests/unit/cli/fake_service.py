@@ -89,7 +89,7 @@ def serve(service: FakeService) -> Iterator[FakeService]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - the names that the library calls
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the names that the library calls
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its signature
             """Say nothing."""
