@@ -54,6 +54,12 @@ class ClassQueues(Queues):
             if getattr(queue, "queue_class", None) not in self.paused
         }
 
+    @property
+    def selected_classes(self) -> frozenset[str]:
+        """The classes that the worker was started for, paused or not."""
+        chosen = super().consume_from.values()
+        return frozenset(queue.queue_class for queue in chosen if hasattr(queue, "queue_class"))
+
     def select(self, include: Any) -> None:
         names = include.split(",") if isinstance(include, str) else list(include or ())
         super().select([queue.name for name in names for queue in self._of_class(name.strip())])

@@ -2,11 +2,13 @@
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from celery.worker import state
 
 from app.celery_worker.hearing import Hearing
+from app.celery_worker.presence import Presence
 from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import Site
 from app.celery_worker.stopping import Stopper
@@ -67,6 +69,7 @@ class LeaseKeeper:
         self._worker = worker
         self._stopper = Stopper(worker, runtimes)
         self._hearing = Hearing(site, worker)
+        self._presence = Presence(worker)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         # Requests, not run ids: the next attempt of a run may be in the same process.
@@ -86,15 +89,24 @@ class LeaseKeeper:
         databases = Databases(self._site.settings.databases)
         interval = self._site.settings.celery.heartbeat_seconds
         try:
+            self._try("presence.not_told", self._tell, databases)
             while not self._ended.wait(interval):
-                try:
-                    self.beat(databases)
-                    with GATE:
-                        self._hearing.check(databases)
-                except Exception as error:  # noqa: BLE001 - a database that is away comes back
-                    _log.warning("leases.not_renewed", error=repr(error))
+                self._try("leases.not_renewed", self.beat, databases)
+                self._try("presence.not_told", self._tell, databases)
+            self._try("presence.not_told", self._presence.end, databases)
         finally:
             databases.dispose_sync()
+
+    def _tell(self, databases: Databases) -> None:
+        with GATE:
+            self._presence.tell(databases)
+            self._hearing.check(databases)
+
+    def _try(self, failure: str, step: Callable[[Databases], None], databases: Databases) -> None:
+        try:
+            step(databases)
+        except Exception as error:  # noqa: BLE001 - a database that is away comes back
+            _log.warning(failure, error=repr(error))
 
     def beat(self, databases: Databases) -> None:
         """Renew the leases once; stop the runs that have been missing in two answers, and those

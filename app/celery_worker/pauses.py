@@ -1,4 +1,4 @@
-"""Paused queues: a worker reads their table and consumes from the others only.
+"""Paused queues: a worker reads their table and consumes from the others only; drained, from none.
 
 What it has taken from a paused queue and not begun goes back to the head of that queue; what runs
 ends. Nothing is kept in a process: a worker that starts or reconnects reads the table first.
@@ -19,6 +19,7 @@ from app.celery_worker.slots import UrgentFirst
 from app.common.logging import get_logger
 from app.db import Databases
 from app.tasks.queues import paused_queues
+from app.tasks.workers import is_draining
 
 _log = get_logger(__name__)
 _celery_log = get_celery_logger(__name__)
@@ -74,7 +75,7 @@ class PauseWatch:
     def _look(self, act: Any) -> None:
         try:
             with GATE:
-                paused = paused_queues(self._databases)
+                paused = self._read()
         except Exception as error:  # noqa: BLE001 - a database that is away comes back
             # What was paused stays paused. Once for each outage, not every second of it.
             if not self._failing:
@@ -84,6 +85,12 @@ class PauseWatch:
         self._failing = False
         if paused != self._obeyed:
             act(paused)
+
+    def _read(self) -> frozenset[str]:
+        """Return the classes not to consume from: all of them while the worker is drained."""
+        if is_draining(self._databases, self._consumer.hostname):
+            return frozenset(site_of(self._consumer.app).queue_classes)
+        return paused_queues(self._databases)
 
     def _tell(self, paused: frozenset[str]) -> None:
         """Have the thread obey that owns the connection."""

@@ -23,6 +23,7 @@ from app.cli import (
     tasks,
     token,
     users,
+    workers,
 )
 from app.cli.failures import report
 
@@ -34,6 +35,7 @@ _NOUNS = (
     runs,
     dead_letters,
     queues,
+    workers,
     schedules,
     users,
     token,

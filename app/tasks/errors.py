@@ -200,3 +200,10 @@ class QueueNotFound(NotFound):
 
     code = "QUEUE_NOT_FOUND"
     title = "Queue not found"
+
+
+class WorkerNotFound(NotFound):
+    """No worker of this name has been heard of within a day; `GET /workers` lists them."""
+
+    code = "WORKER_NOT_FOUND"
+    title = "Worker not found"

@@ -69,6 +69,7 @@ def is_overlooked(databases: Databases, queues: Collection[str], seconds: float)
             _RUN.published_at < old,
             or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old),
             or_(_RUN.held_until.is_(None), _RUN.held_until < old),
+            or_(_RUN.held_until.is_(None), _RUN.held_until < old),
             _RUN.queue.in_(queues),
         )
         .limit(1)

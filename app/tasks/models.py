@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.common.ids import new_id
 from app.db.base import BasePostgres
 from app.db.types import IdType, JsonType, UTCDateTime, db_now
-from app.tasks import limit_models  # noqa: F401 - who imports the models wants all tables
+from app.tasks import limit_models, worker_models  # noqa: F401 - who imports the models wants all tables
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only INTEGER keys.
 

@@ -31,6 +31,7 @@ from app.tasks.runs import Runs
 from app.tasks.schedules import Schedules
 from app.tasks.submission import Submission
 from app.tasks.transport import Transport
+from app.tasks.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class Services:
     schedules: Schedules
     queue_levels: QueueLevels
     queues: Queues
+    workers: Workers
     explainer: Explainer
 
     @property
@@ -155,5 +157,6 @@ def open_services(
         schedules=Schedules(databases, catalogue, maker, outbox),
         queue_levels=QueueLevels(databases, transport, registry.queues()),
         queues=queues,
+        workers=Workers(databases, settings.celery.lease_seconds),
         explainer=Explainer(databases, registry, runs, queues, limiter),
     )

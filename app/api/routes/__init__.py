@@ -14,6 +14,7 @@ from app.api.routes import (
     schedules,
     service,
     users,
+    workers,
 )
 
 ROOT_ROUTERS = (
@@ -32,6 +33,7 @@ ROUTERS = (
     dead_letters.router,
     queues.router,
     queues.explain_router,
+    workers.router,
     schedules.router,
     health.router,
     service.router,

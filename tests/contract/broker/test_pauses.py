@@ -81,3 +81,26 @@ def test_another_queue_is_not_paused(yard: Yard) -> None:
     finally:
         resume(yard)
     yard.await_status(waiting, "SUCCEEDED")
+
+
+def test_a_drained_worker_ends_what_runs_and_takes_no_more(yard: Yard, tmp_path: Path) -> None:
+    workers = yard.services.workers
+
+    def running() -> str | None:
+        rows = yard.runner.run(workers.list())
+        return next((row.name for row in rows if row.is_alive and row.active == 1), None)
+
+    note = {"folder": str(tmp_path), "name": "holder", "until": "go"}
+    held = yard.submit("probe.note_name", note)
+    yard.await_status(held, "RUNNING")
+    name = await_it(running, lambda: repr(yard.runner.run(workers.list())))
+    yard.runner.run(workers.drain(name, Somebody()))
+    await_it(lambda: state(yard).consumers == 0 or yard.worker_pid, lambda: repr(state(yard)))
+    time.sleep(1.5)
+    (tmp_path / "go").touch()
+    assert yard.await_status(held, "SUCCEEDED").attempt == 1
+    waiting = yard.submit("probe.echo_text", {"text": "later"})
+    time.sleep(2)
+    assert yard.row(waiting).status == "PENDING"
+    yard.runner.run(workers.resume(name, Somebody()))
+    assert yard.await_status(waiting, "SUCCEEDED").attempt == 1
