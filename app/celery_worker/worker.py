@@ -10,7 +10,6 @@ from celery.exceptions import Reject
 from app.celery_worker.deaths import notice_deaths
 from app.celery_worker.grace import Grace
 from app.celery_worker.leases import LeaseKeeper
-from app.celery_worker.orphans import end_with_main_process
 from app.celery_worker.plain_calls import HEADER, call_of
 from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import site_of
@@ -120,7 +119,6 @@ def current_runtimes(app: Celery) -> Runtimes:
 
 @signals.worker_process_init.connect(weak=False, dispatch_uid="taskyard.open")
 def _open_after_fork(**_: Any) -> None:
-    end_with_main_process()
     # Opened before the first message, so that the first run does not pay for it. A failure here
     # is not the end: the first run tries again and its message comes back.
     if _runtimes is not None:

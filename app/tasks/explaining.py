@@ -115,10 +115,9 @@ class Explainer:
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             rows = (await connection.execute(holders(_MOST_HOLDERS), {"key": run.limit_key})).all()
         visible = [row.id for row in rows if row.tenant == caller.tenant]
-        message = (
-            f"{line.running} of {limits.max_concurrency} slots of its limit are taken, and"
-            f" {line.ahead} older runs wait for one."
-        )
+        message = f"{line.running} of {limits.max_concurrency} slots of its limit are taken."
+        if line.ahead:
+            message += f" {line.ahead} older runs wait for one before it."
         detail = {
             "limit_key": run.limit_key,
             "max_concurrency": limits.max_concurrency,

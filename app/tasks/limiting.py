@@ -38,9 +38,9 @@ WAITS_SECONDS: Final = (
     180, 300, 450, 600, 900, 1200, 1800, 2700, 3600,
 )  # fmt: skip
 # A message comes back for a slot only in case nobody calls: the rarer, the longer the line is.
-_LEAST_WAIT_SECONDS: Final = 5.0
-_MOST_WAIT_SECONDS: Final = 300.0
-_WAIT_PER_PLACE_SECONDS: Final = 0.1
+_LEAST_WAIT_SECONDS: Final = 20.0
+_MOST_WAIT_SECONDS: Final = 900.0
+_WAIT_PER_PLACE_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import fcntl
 import itertools
 import signal
 import time
@@ -79,3 +80,17 @@ def wait_for_file(path: str) -> str:
     while not Path(path).exists():
         time.sleep(0.05)
     return path
+
+
+@register_task("probe.hold_alone", max_concurrency=1, max_attempts=8, backoff_seconds=0.1)
+async def hold_alone(folder: str) -> None:
+    """Hold a lock that no other may hold meanwhile; tell when another has it."""
+    with (Path(folder) / "starts").open("a", encoding="utf-8") as starts:
+        starts.write("start\n")
+    with (Path(folder) / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with (Path(folder) / "overlaps").open("a", encoding="utf-8") as overlaps:
+                overlaps.write("overlap\n")
+        await asyncio.sleep(0.05)

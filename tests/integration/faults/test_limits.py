@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from tests.integration.faults import processes
 from tests.integration.faults.nodes import Kit, Postgres, Rabbit
 from tests.integration.faults.processes import wait_until
-from tests.integration.faults.stack import Stack
+from tests.integration.faults.stack import Program, Stack
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 TRIGGERS = 50
 INTERVAL_SECONDS = 0.2
 EARLY_SECONDS = 1.0
@@ -43,7 +44,7 @@ def test_fifty_triggers_of_one_slot_and_two_kills(yard: Stack) -> None:
     worker = next(one for one in yard.workers if child in one.children)
     worker.kill()
     worker.start()
-    counts = yard.await_all_ended(120)
+    counts = yard.await_all_ended(240)
     assert counts == {"SUCCEEDED": TRIGGERS}, yard.folder
     assert not yard.starts_file.with_suffix(".overlaps").exists(), yard.folder
     # Both kills have hit a run, and nobody else was charged for anything: waiting is free.
@@ -64,6 +65,33 @@ def test_a_rate_holds_over_two_workers(yard: Stack) -> None:
         most = 1 + (window + EARLY_SECONDS + 0.5) / INTERVAL_SECONDS
         assert last - first + 1 <= most, (first, last, moments)
     assert {attempt for _, attempt, *_ in yard.starts()} == {1}
+
+
+def test_a_pause_outlives_workers_beat_and_api(yard: Stack) -> None:
+    yard.forget()
+    assert yard.post("/api/v1/queues/default/pause", reason="a test").status_code == 200
+    wait_until(lambda: yard.consumers() == 0, "the workers have let go of the queue")
+    waiting = [yard.submit("faults.note_start") for _ in range(3)]
+    for program in (*yard.workers, *yard.beats, yard.api):
+        program.kill()
+    for program in (*yard.workers, *yard.beats):
+        program.start()
+    yard.start_api()
+    late = yard.submit("faults.note_start", delay_seconds=0.2)
+    wait_until(lambda: all(_obeys(one) for one in yard.workers), "the workers obey again")
+    # Longer than a worker takes from its children to its first message.
+    time.sleep(5)
+    assert yard.starts() == []
+    assert yard.consumers() == 0
+    assert yard.post("/api/v1/queues/default/resume").json()["paused"] is False
+    assert yard.await_all_ended(60) == {"SUCCEEDED": 4}
+    assert {run for run, *_ in yard.starts()} == {*waiting, late}
+
+
+def _obeys(worker: Program) -> bool:
+    """Return whether the worker, in its present life, has read that the queue is paused."""
+    lines = worker.log.read_text().splitlines()
+    return sum("pauses.obeyed" in line and "default" in line for line in lines) >= 2
 
 
 def _process_of(yard: Stack, run_id: str) -> int:
