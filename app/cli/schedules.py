@@ -235,7 +235,8 @@ def delete_schedule(
     output: Output = None,
 ) -> None:
     """Remove it and its history; the runs that it made stay."""
-    with _client(url, token) as client:
+    suggestions = {"SCHEDULE_OF_CODE": f"taskyard schedules pause {schedule_id}"}
+    with _client(url, token) as client, suggesting(suggestions):
         schedule = client.schedule(_checked(schedule_id))
         if not yes and sys.stdin.isatty():
             typer.confirm(f"Delete the schedule '{schedule['name']}'?", abort=True, err=True)

@@ -16,6 +16,7 @@ from tests.integration.faults.kills import KillPlan, run_kills
 from tests.integration.faults.malformed import run_malformed
 from tests.integration.faults.outage import run_outage
 from tests.integration.faults.rolling import run_rolling
+from tests.integration.faults.schedule_firings import run_schedule_firings
 from tests.integration.faults.stack import QUICK, ROOT
 from tests.integration.faults.verdict import Verdict
 from tests.integration.faults.zombies import run_zombies
@@ -151,6 +152,28 @@ def rolling(yard: Yard) -> Iterator[Row]:
     )
 
 
+def schedules(yard: Yard) -> Iterator[Row]:
+    """Yield the row of beats that die while schedules fire."""
+    firings, kills = yard.of(1000), yard.of(20)
+    with yard.stack(workers=2) as stack:
+        stack.add_beat()
+        report = run_schedule_firings(
+            stack, schedules=20, every_seconds=2, firings=firings, kills=kills, seed=yard.seed
+        )
+    late = report.quantile(0.99)
+    yield Row(
+        f"{firings:,} schedule firings, {kills} `kill -9` of the leading beat of two",
+        "0 missed, 0 double, p99 at most 10 s late",
+        f"{report.missed} missed, {report.doubled} double of {report.firings:,}; late: median "
+        f"{report.quantile(0.5):.1f} s, p99 {late:.1f} s, worst {report.quantile(1):.1f} s; "
+        f"{told(report.verdict)}; {report.restarts} restarts; {report.seconds:.0f} s",
+        met=report.missed == report.doubled == 0
+        and not report.verdict.faults
+        and report.firings >= firings
+        and late <= 10.0,
+    )
+
+
 _ADAPTERS: Final = {"inproc://": r"\[(?:embedded|inproc)", "RabbitMQ": r"\[(?:real|rabbitmq|amqp)"}
 
 
@@ -214,6 +237,7 @@ ROWS: Final[dict[str, Callable[[Yard], Iterator[Row]]]] = {
     "cancels": cancels,
     "malformed": malformed,
     "rolling": rolling,
+    "schedules": schedules,
     "contract": contract,
     **RECOVERIES,
 }
