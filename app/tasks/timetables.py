@@ -31,6 +31,7 @@ MAX_INTERVAL_SECONDS = 31_536_000.0
 _MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
+_FAULTS = {"Bad day-of-month": "Bad day-of-month: out of range, or no such month has that day"}
 # Any day will do: what an expression means does not depend on where the reading starts.
 _SOME_DAY = datetime(2024, 1, 1)  # noqa: DTZ001 - a clock's face has no zone
 
@@ -205,7 +206,7 @@ def _read_cron(text: str) -> str:
     try:
         _check_fires(expression)
     except CronSimError as error:
-        raise _invalid("cron", f"cannot be read: {str(error).lower()}", "cron") from None
+        raise _invalid("cron", _FAULTS.get(str(error), f"{error}: out of range"), "cron") from None
     except StopIteration:
         raise _invalid("cron", "never fires: no such day exists", "cron_never") from None
     return expression

@@ -48,14 +48,17 @@ def run_schedule_firings(
     """Let the schedules fire so often while the beat that leads is killed again and again."""
     started = time.monotonic()
     choices = random.Random(seed)
+    killed = 0
     stack.sql("DELETE FROM schedules")
     with Supervisor(stack) as supervisor:
         make_schedules(stack, schedules, every_seconds)
         over_seconds = firings / schedules * every_seconds
         for _ in range(kills):
             time.sleep(choices.uniform(0.5, 1.5) * over_seconds / (kills + 1))
-            wait_until(lambda: any(beat.is_running for beat in stack.beats), "a beat runs")
-            leader(stack, choices).kill()
+            wait_until(lambda: leader(stack) is not None, "a beat leads", patience_seconds)
+            if (leading := leader(stack)) is not None:
+                leading.kill()
+                killed += 1
         wait_until(
             lambda: _count(stack) >= firings and _is_up_to_date(stack),
             lambda: f"{_count(stack)} of {firings} fire times have come, see {stack.folder}",
@@ -63,7 +66,7 @@ def run_schedule_firings(
         )
         stack.sql("UPDATE schedules SET is_active = false, next_fire_at = NULL")
         stack.await_all_ended(patience_seconds)
-    report = _judge(stack, every_seconds, kills, supervisor.restarts, time.monotonic() - started)
+    report = _judge(stack, every_seconds, killed, supervisor.restarts, time.monotonic() - started)
     stack.sql("DELETE FROM schedules")
     return report
 
@@ -81,13 +84,12 @@ def make_schedules(stack: Stack, count: int, every_seconds: float) -> None:
         assert answer.status_code == 201, answer.text
 
 
-def leader(stack: Stack, choices: random.Random) -> Program:
-    """Return the beat that holds the sweeper's lease, or any while its holder is dead."""
+def leader(stack: Stack) -> Program | None:
+    """Return the beat that holds the sweeper's lease, None while its holder is dead."""
     rows = stack.sql("SELECT holder FROM leases WHERE name = 'sweeper'")
     holder = str(rows[0][0]) if rows else ""
-    running = [beat for beat in stack.beats if beat.is_running]
-    leading = [beat for beat in running if f":{beat.pid}:" in holder]
-    return leading[0] if leading else choices.choice(running or stack.beats)
+    leading = [beat for beat in stack.beats if beat.is_running and f":{beat.pid}:" in holder]
+    return leading[0] if leading else None
 
 
 def _count(stack: Stack) -> int:
@@ -100,7 +102,7 @@ def _is_up_to_date(stack: Stack) -> bool:
 
 
 def _judge(
-    stack: Stack, every_seconds: float, kills: int, restarts: int, seconds: float
+    stack: Stack, every_seconds: float, killed: int, restarts: int, seconds: float
 ) -> FiringReport:
     rows = stack.sql(
         "SELECT s.id, s.anchor_at, f.fire_time, f.fired_at, f.outcome, f.run_id::text"
@@ -119,7 +121,7 @@ def _judge(
         missed=sum(expected.values()) - len(fired),
         doubled=len(runs) - len({row[5] for row in fired}),
         verdict=judge(stack, {row[5] for row in fired}),
-        killed=kills,
+        killed=killed,
         restarts=restarts,
         lateness=tuple((row[3] - row[2]).total_seconds() for row in fired),
         seconds=seconds,
