@@ -1,6 +1,7 @@
 """What a command prints: a table for people, JSON or JSON Lines for programs."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -16,6 +17,8 @@ Record = Mapping[str, Any]
 
 # Without a terminal nothing is folded: a line of a table is a line of the output.
 _UNFOLDED_WIDTH = 10_000
+# One line up, and that line emptied.
+_TAKE_BACK = "\x1b[1A\x1b[2K"
 _STYLES = {
     "SUCCEEDED": "green",
     "FAILED": "red",
@@ -74,6 +77,24 @@ def print_json(document: object) -> None:
 def progress(message: str) -> None:
     """Tell on standard error what is going on."""
     print(printable(message), file=sys.stderr, flush=True)
+
+
+def live_progress() -> Callable[[str], None]:
+    """Return what tells on standard error how one thing goes on: a terminal has one line, which is
+    drawn again each time, anything else gets a line each time.
+    """
+    if not sys.stderr.isatty():
+        return progress
+    drawn = False
+
+    def draw(message: str) -> None:
+        nonlocal drawn
+        # A line that wraps could not be taken back.
+        line = printable(message)[: max(20, shutil.get_terminal_size().columns - 1)]
+        print(f"{_TAKE_BACK if drawn else ''}{line}", file=sys.stderr, flush=True)
+        drawn = True
+
+    return draw
 
 
 def _print_line(record: Record) -> None:

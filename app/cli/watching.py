@@ -1,5 +1,6 @@
 """Following a run to its end, with its progress on standard error."""
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -7,11 +8,12 @@ from typing import Protocol
 from app.cli.client import Run
 from app.cli.exit_codes import ExitCode
 from app.cli.failures import CommandError, Failure
-from app.cli.output import progress
+from app.cli.output import live_progress
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
+_BAR_WIDTH = 20
 # So long may a service be away, for a restart, before a watch gives up.
 _PATIENCE_SECONDS = 30.0
 
@@ -38,16 +40,21 @@ def follow(
     run: Run,
     *,
     timeout_seconds: float | None = None,
-    tell: Callable[[str], None] = progress,
+    tell: Callable[[str], None] | None = None,
     clock: Clock = time,
 ) -> Run:
-    """Return the run when it has ended, or as it was last seen when the time is over."""
+    """Return the run when it has ended, or as it was last seen when the time is over.
+
+    A terminal shows one line with a bar, redrawn; anything else one line for each change.
+    """
+    with_bar = tell is None and sys.stderr.isatty()
+    tell = tell or live_progress()
     started = heard = clock.monotonic()
     pause = _FIRST_PAUSE_SECONDS
     told = None
     away = False
     while True:
-        if not away and (line := _line(run)) != told:
+        if not away and (line := _line(run, with_bar=with_bar)) != told:
             told = line
             tell(line)
         left = _left(started, timeout_seconds, clock)
@@ -103,12 +110,20 @@ def _may_come_back(error: CommandError, silent_seconds: float) -> bool:
     return error.failure.exit_code is ExitCode.UNAVAILABLE and silent_seconds < _PATIENCE_SECONDS
 
 
-def _line(run: Run) -> str:
+def _line(run: Run, *, with_bar: bool) -> str:
     parts = [run["task_id"], run["status"]]
     if run.get("attempt", 0) > 1:
         parts.append(f"attempt {run['attempt']} of {run.get('max_attempts')}")
     if state := run.get("progress"):
         total = state.get("total")
+        parts.append(_bar(state.get("current"), total) if with_bar else "")
         parts.append(f"{state.get('current'):g}" + (f" of {total:g}" if total is not None else ""))
         parts.append(str(state.get("message") or ""))
     return "  ".join(part for part in parts if part)
+
+
+def _bar(current: float | None, total: float | None) -> str:
+    if not total or current is None:
+        return ""
+    done = round(min(1.0, max(0.0, current / total)) * _BAR_WIDTH)
+    return f"[{'#' * done}{'.' * (_BAR_WIDTH - done)}]"

@@ -53,14 +53,27 @@ def test_a_new_plugin_passes_its_tests_where_it_is_made(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_new_plugin_keeps_the_rules_of_the_house(taskyard: RunCommand, tmp_path: Path) -> None:
+    assert taskyard("plugins", "new", "demo_plugin").code == 0
+    linted = make(tmp_path, "lint")
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
 @pytest.mark.parametrize("name", ["aaa", LONGEST])
-def test_a_new_plugin_keeps_the_rules_of_the_house(
+def test_the_length_of_a_name_breaks_no_line(
     name: str, taskyard: RunCommand, tmp_path: Path
 ) -> None:
     assert len(LONGEST) <= 40
     assert taskyard("plugins", "new", name).code == 0
-    linted = make(tmp_path, "lint")
-    assert linted.returncode == 0, linted.stdout + linted.stderr
+    for step in (["check"], ["format", "--check"]):
+        linted = subprocess.run(
+            [sys.executable, "-m", "ruff", *step, "."],
+            cwd=tmp_path / name,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert linted.returncode == 0, linted.stdout
 
 
 def test_everything_is_written_and_every_blank_filled(taskyard: RunCommand, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Following a run, with time that passes only when it is told to."""
 
+import io
+import sys
+
 import pytest
 
 from app.cli.client import Run
@@ -145,3 +148,33 @@ def test_why_it_failed_is_told() -> None:
         require_success(run_in("FAILED", error=error))
     assert raised.value.failure.detail == "The run ended as FAILED. Fatal: no such table"
     assert raised.value.failure.next_command == "taskyard runs logs 1"
+
+
+class Terminal(io.StringIO):
+    """A standard error on which somebody looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_one_line_with_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "60")
+    states = [
+        run_in("RUNNING"),
+        run_in("RUNNING", progress={"current": 1, "total": 4, "message": "x" * 100}),
+        run_in("SUCCEEDED", progress={"current": 4, "total": 4, "message": None}),
+    ]
+    follow(Service(*states), states[0], clock=Time())
+    first, second, third = terminal.getvalue().splitlines()
+    assert first == "1  RUNNING"
+    # The line before is taken back, and what would wrap is cut.
+    assert second.startswith("\x1b[1A\x1b[2K1  RUNNING  [#####...............]  1 of 4  xxx")
+    assert len(second.removeprefix("\x1b[1A\x1b[2K")) == 59
+    assert third == "\x1b[1A\x1b[2K1  SUCCEEDED  [####################]  4 of 4"
+
+
+def test_a_pipe_gets_lines_without_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    state = run_in("SUCCEEDED", progress={"current": 1, "total": 4, "message": None})
+    follow(Service(state), state, clock=Time())
+    assert capsys.readouterr().err == "1  SUCCEEDED  1 of 4\n"
