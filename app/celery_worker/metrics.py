@@ -1,4 +1,4 @@
-"""The worker's own `/metrics`: what its children count, summed, on `celery.metrics_port`."""
+"""The own `/metrics` of a worker (what its children count, summed) and of a beat."""
 
 import os
 import tempfile
@@ -25,3 +25,11 @@ def serve(port: int | None, host: str) -> None:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's own gap
     start_http_server(port, addr=host, registry=registry)
+
+
+def serve_own(port: int | None, host: str) -> None:
+    """Serve the metrics of a process without children from a thread; nothing without a port."""
+    if port is not None:
+        from prometheus_client import start_http_server  # noqa: PLC0415 - see `prepare`
+
+        start_http_server(port, addr=host)

@@ -39,4 +39,6 @@ def run_worker(
 def run_beat(settings: Settings) -> None:
     """Run a beat until a signal ends it. Raises ConfigurationError before anything starts."""
     configure_logging(settings.logging.level, settings.logging.format)
-    create_app(settings).Beat(loglevel=settings.logging.level, quiet=True).run()
+    app = create_app(settings)
+    metrics.serve_own(settings.celery.beat_metrics_port, settings.celery.metrics_host)
+    app.Beat(loglevel=settings.logging.level, quiet=True).run()

@@ -102,7 +102,9 @@ def worker(
 
 
 def beat() -> None:
-    """Run a beat: it sends again what was lost and keeps dead letters; several may run.
+    """Run a beat: it fires schedules, sends again what was lost, keeps dead letters.
+
+    Several may run.
 
     Example: taskyard beat
     """

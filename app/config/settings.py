@@ -90,9 +90,11 @@ class CelerySettings(_Section):
     unpublished_after_seconds: PositiveFloat = 5.0
     overdue_after_seconds: PositiveFloat = 30.0
     unknown_task_patience_seconds: PositiveFloat = 86_400.0
-    # Where a worker serves its metrics; none without a port. Children share them through files.
+    # Where a worker and a beat serve their metrics; none without a port. A worker's children share
+    # them through files.
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    beat_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
     @model_validator(mode="after")
     def _beats_before_it_ends(self) -> Self:

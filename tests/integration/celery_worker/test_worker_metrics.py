@@ -1,9 +1,11 @@
-"""The worker's own `/metrics` counts what its children did."""
+"""The own `/metrics` of a worker counts what its children did, that of a beat what it did."""
 
 import socket
 import subprocess
 import sys
 import urllib.request
+
+import pytest
 
 CHILD = """
 import sys
@@ -21,12 +23,31 @@ sys.stdin.read()
 """
 
 
-def test_the_counts_of_children_are_served() -> None:
+BEAT = """
+import sys
+from app.celery_worker import metrics
+from app.common.metrics import SCHEDULE_FIRINGS
+metrics.serve_own(int(sys.argv[1]), "127.0.0.1")
+SCHEDULE_FIRINGS.labels("fired").inc(3)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        (CHILD, 'taskyard_tasks_total{queue="default",status="SUCCEEDED",task="text.count"} 3.0'),
+        (BEAT, 'taskyard_schedule_firings_total{outcome="fired"} 3.0'),
+    ],
+    ids=["worker", "beat"],
+)
+def test_what_was_counted_is_served(program: str, line: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(port)],
+        [sys.executable, "-c", program, str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -38,5 +59,4 @@ def test_the_counts_of_children_are_served() -> None:
             text = answer.read().decode()
     finally:
         process.communicate("")
-    line = 'taskyard_tasks_total{queue="default",status="SUCCEEDED",task="text.count"} 3.0'
     assert line in text.splitlines()
