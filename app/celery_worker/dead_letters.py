@@ -12,6 +12,9 @@ _LONGEST_BODY: Final = 64 * 1024
 _LONGEST_TEXT: Final = 4000
 _MOST_ENTRIES: Final = 100
 _DEEPEST: Final = 8
+# Its history stands apart; how often the archive took it is not the message's matter, and would
+# make two of one message that comes again after a crash.
+_NOT_ITS_OWN: Final = ("x-death", "x-delivery-count")
 _LARGEST_NUMBER: Final = 2**63 - 1
 
 
@@ -21,7 +24,8 @@ def facts_of(message: Any, queue_class: str) -> dict[str, Any]:
     `run_id` and `task` are what the message says, unchecked, or None. `death` is the broker's
     history, the newest first. `body` is text, or base64 when the bytes are no UTF-8, cut at
     64 KiB; `body_bytes` is its real size and `fingerprint` the SHA-256 of all of it. `is_wakeup`
-    tells that it is made as our own are, so that it can speak for its run.
+    tells that it is made as our own are, so that it can speak for its run; `redelivered` that the
+    archive may have kept it before.
     """
     headers = message.headers if isinstance(message.headers, Mapping) else {}
     body = message.body
@@ -33,7 +37,7 @@ def facts_of(message: Any, queue_class: str) -> dict[str, Any]:
         "task": _text_or_none(headers.get("task")),
         "run_id": _text_or_none(headers.get("id")),
         "reason": _reason(headers, death),
-        "headers": plain({name: value for name, value in headers.items() if name != "x-death"}),
+        "headers": plain({name: headers[name] for name in headers if name not in _NOT_ITS_OWN}),
         "death": plain(death or []),
         "content_type": plain(message.content_type),
         "content_encoding": plain(message.content_encoding),

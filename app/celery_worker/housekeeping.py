@@ -12,6 +12,7 @@ from app.celery_worker.connections import declare, open_connection
 from app.celery_worker.dead_letters import facts_of
 from app.celery_worker.publisher import BlockingPublisher
 from app.celery_worker.site import Firing, Site, Sweeping
+from app.common import failpoints
 from app.common.logging import get_logger
 from app.tasks.services import Services
 
@@ -116,6 +117,7 @@ class Housekeeper:
             self._held[queue_class] = letter
             _log.exception("dead_letter.not_archived", queue=queue_class)
             return False
+        failpoints.hit("archive.after_commit")
         # Only now: what the database has not committed stays in its queue.
         letter.ack()
         return True

@@ -33,6 +33,7 @@ NAMES: Final = frozenset(
         "outcome.before_commit",
         "outcome.between_binds",
         "outcome.after_commit",
+        "archive.after_commit",
         "storage.before_rename",
         "storage.after_rename",
     }

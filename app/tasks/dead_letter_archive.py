@@ -1,9 +1,12 @@
 """The archive of what the broker gave up: every message of a dead-letter queue becomes a letter."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, insert, select, update
+import orjson
+from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
 from app.common.ids import new_id, parse_id
@@ -81,7 +84,30 @@ def _archive(connection: Connection, facts: Mapping[str, Any]) -> None:
     elif not (run and letter is None and _fail(connection, run, facts, message)):
         # A run that is there goes its own way: it may still need the letter of its failure.
         own_id = run_id if run is None and letter is None else None
-        connection.execute(insert(DeadLetter), _stray(facts, message, own_id, run))
+        stray = _stray(facts, message, own_id, run)
+        _keep_once(connection, stray, comes_again=bool(facts.get("redelivered")))
+
+
+def _keep_once(connection: Connection, stray: dict[str, Any], *, comes_again: bool) -> None:
+    """Insert a letter that no run owns, unless it was kept before a crash and now comes again.
+
+    Messages that are equal in everything are told apart by a number: a broker gives them no name.
+    One that comes again counts as kept when an equal one was.
+    """
+    known = [stray[name] for name in ("queue", "task", "run_id", "message")]
+    digest = hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    same = select(func.coalesce(func.max(_LETTER.twin), -1) + 1).where(_LETTER.digest == digest)
+    twin = int(connection.execute(same).scalar_one())
+    if comes_again and twin:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    kept = dialect.insert(DeadLetter).returning(_LETTER.id)
+    kept = kept.on_conflict_do_nothing(index_elements=["digest", "twin"])
+    while connection.execute(kept, {**stray, "digest": digest, "twin": twin}).first() is None:
+        # Another process has just kept one like it.
+        if comes_again:
+            return
+        twin += 1
 
 
 def _of_run(

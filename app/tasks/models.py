@@ -176,8 +176,12 @@ class DeadLetter(BasePostgres):
     discarded_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     discarded_by: Mapped[str | None] = mapped_column(String(255))
     discard_reason: Mapped[str | None] = mapped_column(Text)
+    digest: Mapped[str | None] = mapped_column(String(64))
+    twin: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
     __table_args__ = (
+        # The archive: a message that is no run's own is kept once; equal ones are told by a number.
+        Index("uk_dead_letters_digest", "digest", "twin", unique=True),
         Index("idx_dead_letters_group", "task", "error_type", "origin", "id"),
         # Replay by filter takes what is open, oldest first; retention goes by age.
         _partial("idx_dead_letters_open", "id", where=_OPEN),

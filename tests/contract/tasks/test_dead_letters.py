@@ -540,6 +540,26 @@ class TestArchive:
             archive(yard, run_id=unknown, body="a")
         assert len(letters(yard)) == 1
 
+    def test_a_message_of_no_run_that_comes_again_is_one_letter(self, install: Install) -> None:
+        yard = install(divide)
+        running = yard.submit("test.divide", {"a": 1, "b": 0}).task_id
+        for run_id in (None, running):
+            archive(yard, run_id=run_id, body="a")
+            archive(yard, run_id=run_id, body="a", redelivered=True)
+        assert len(letters(yard)) == 2
+
+    def test_equal_messages_are_a_letter_each_and_each_of_them_once(self, install: Install) -> None:
+        yard = install(divide)
+        for redelivered in (False, False, True, False, True):
+            archive(yard, body="a", redelivered=redelivered)
+        assert len(letters(yard)) == 3
+
+    def test_a_message_that_came_again_and_was_never_kept_is_kept(self, install: Install) -> None:
+        yard = install(divide)
+        archive(yard, body="a", redelivered=True)
+        archive(yard, body="b", redelivered=True)
+        assert len(letters(yard)) == 2
+
     def test_a_message_beside_a_run_that_ended_is_kept(self, install: Install) -> None:
         yard = install(divide)
         run_id = yard.submit("test.divide", {"a": 1, "b": 1}).task_id

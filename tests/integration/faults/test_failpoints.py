@@ -6,7 +6,7 @@ from app.common.failpoints import NAMES, VARIABLE
 from tests.integration.faults import schedule_firings
 from tests.integration.faults.load import Load
 from tests.integration.faults.processes import wait_until
-from tests.integration.faults.stack import Stack
+from tests.integration.faults.stack import Stack, message_of
 from tests.integration.faults.supervisor import Supervisor
 from tests.integration.faults.verdict import judge
 
@@ -29,6 +29,9 @@ PLACES = {
     "storage.before_rename": ("worker", "faults.store_large"),
     "storage.after_rename": ("worker", "faults.store_large"),
 }
+
+
+ARCHIVE = "archive.after_commit"  # It has a test of its own.
 
 
 def test_a_worker_that_freezes_in_its_commit_holds_nobody_up(stack: Stack) -> None:
@@ -60,8 +63,29 @@ def test_a_worker_that_freezes_in_its_commit_holds_nobody_up(stack: Stack) -> No
     stack.await_workers()
 
 
+def test_a_beat_that_dies_after_keeping_a_message_keeps_it_once(stack: Stack) -> None:
+    (beat,) = stack.beats
+    beat.end()
+    queue = stack.topology.dead_letter_queue_name("default")
+    with stack.channel() as channel:
+        # Two are equal in everything, and the death falls between them.
+        for body in ("same", "same", "other"):
+            channel.basic_publish(message_of(body, {}), "", queue)
+
+    def kept() -> list[str]:
+        rows = stack.sql("SELECT message ->> 'body' FROM dead_letters ORDER BY id")
+        return [row[0] for row in rows]
+
+    beat.start(**{VARIABLE: f"{ARCHIVE}=exit"})
+    wait_until(lambda: not beat.is_running, "the beat dies with the letter kept and not taken off")
+    assert kept() == ["same"]
+    beat.start()
+    wait_until(lambda: "other" in kept(), "the archive goes on")
+    assert sorted(kept()) == ["other", "same", "same"]
+
+
 def test_every_failpoint_has_its_place_here() -> None:
-    assert set(PLACES) | schedule_firings.PLACES == NAMES
+    assert set(PLACES) | schedule_firings.PLACES | {ARCHIVE} == NAMES
 
 
 @pytest.mark.parametrize("name", sorted(PLACES))

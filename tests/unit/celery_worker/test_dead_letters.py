@@ -109,3 +109,11 @@ def test_every_letter_becomes_json_that_a_database_takes(
     text = json.dumps(facts_of(letter(body, headers), "q"), allow_nan=False)
     text.encode("utf-8")
     assert "\\u0000" not in text.replace("\\\\", "")
+
+
+def test_a_message_that_comes_again_says_the_same() -> None:
+    first, again = (
+        facts_of(letter(headers={"note": 1, "x-delivery-count": count}), "q") for count in (0, 1)
+    )
+    assert first == again
+    assert first["headers"] == {"note": 1}
