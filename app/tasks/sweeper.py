@@ -31,6 +31,7 @@ from app.db.types import db_now, db_now_plus
 from app.tasks.batches import forget_batches
 from app.tasks.dead_letter_archive import archive, fail_for_good
 from app.tasks.firing import forget_firings
+from app.tasks.frozen_sessions import end_frozen_sessions
 from app.tasks.leadership import hold
 from app.tasks.limit_models import QueuePause, RateBucket
 from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
@@ -48,6 +49,7 @@ from app.tasks.transitions import (
 DUTY = "sweeper"
 _LEASE_SECONDS = 10.0
 _LIMIT = 500
+_FROZEN_SECONDS = 10.0
 _RETENTION_EVERY = 60  # sweeps
 _RETENTION_ROUNDS = 20
 _UNUSED_SECONDS = 60.0
@@ -82,6 +84,7 @@ class Sweeper:
         if not await self._leads():
             return False
         if self._clock() >= self._spares_workers_until:
+            await end_frozen_sessions(self._databases, _FROZEN_SECONDS)
             await self._take_back_lost()
         await self._expire()
         await self._send_unpublished()

@@ -39,7 +39,11 @@ class Answers:
 
 
 class Load:
-    """So many runs at so many a second, from a thread of its own."""
+    """So many runs at so many a second, from a thread of its own.
+
+    `most_waiting` holds the next one back while so many runs wait: for a machine that is busy with
+    other things, where a pace alone would pile up runs.
+    """
 
     def __init__(
         self,
@@ -50,12 +54,14 @@ class Load:
         rate: float,
         params: Mapping[str, Any] | None = None,
         seed: int = 0,
+        most_waiting: int | None = None,
     ) -> None:
         self.answers = Answers()
         self._stack = stack
         self._body = {"task": task, "params": dict(params or {})}
         self._count = count
         self._rate = rate
+        self._most_waiting = most_waiting
         self._random = random.Random(seed)
         self._headers = stack.headers
         self._stopped = threading.Event()
@@ -96,9 +102,17 @@ class Load:
             if self._stopped.is_set():
                 break
             await asyncio.sleep(max(0.0, start + turn / self._rate - time.monotonic()))
+            while await asyncio.to_thread(self._is_full):  # noqa: ASYNC110 - a table has no event
+                await asyncio.sleep(_AGAIN_SECONDS)
             await turns.put(turn)
         for _ in range(_CLIENTS):
             await turns.put(None)
+
+    def _is_full(self) -> bool:
+        if self._most_waiting is None or self._stopped.is_set():
+            return False
+        waiting = "SELECT count(*) FROM task_runs WHERE status IN ('PENDING', 'RETRYING')"
+        return int(self._stack.ask(waiting)[0][0]) >= self._most_waiting
 
     async def _client(self, client: httpx.AsyncClient, turns: asyncio.Queue[int | None]) -> None:
         while (turn := await turns.get()) is not None:

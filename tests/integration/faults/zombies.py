@@ -52,6 +52,7 @@ def run_zombies(stack: Stack, *, cycles: int, at_once: int, seed: int) -> Zombie
         rate=1.1 * awake / takes,
         params={"seconds": takes},
         seed=seed,
+        most_waiting=4 * len(stack.workers),
     ).start()
     count = _Count(left=cycles)
     threads = [
