@@ -1,14 +1,19 @@
 """Limits over all workers, on both application databases: slots, keys, turns, rates, healing."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from app import register_task
 from app.celery_worker.delays import LADDER_SECONDS
+from app.config.settings import APPLICATION_BIND
+from app.db.types import db_now_plus
 from app.tasks import limiting
 from app.tasks.heartbeat import is_overlooked
+from app.tasks.limit_models import RateBucket
 from app.tasks.sweeper import Sweeper
 from app.tasks.transitions import CLAIM, apply
 from tests.harness import Installation, Somebody
@@ -320,6 +325,29 @@ def test_a_rate_lets_starts_through_at_its_pace(install: Install) -> None:
     assert 0.5 <= delays[second] <= 1.0
     assert 2.0 <= delays[third] <= 3.0
     assert waits(yard, second)
+
+
+def test_a_start_that_came_early_moves_the_next_one_no_nearer(install: Install) -> None:
+    yard = install(rated)
+    first, second = (yard.submit("test.rated", {"name": name}).task_id for name in "ab")
+    yard.deliver(first)
+    # Half a second from now: within what a start may come early.
+    due = db_now_plus(0.5)
+    statement = update(RateBucket).values(next_at=due).returning(RateBucket.next_at)
+    before = next_at(yard, statement)
+    yard.deliver(second)
+    assert seen == ["a", "b"]
+    after = next_at(yard, select(RateBucket.next_at))
+    assert (after - before).total_seconds() == pytest.approx(2.0)
+
+
+def next_at(yard: Installation, statement: Any) -> datetime:
+    async def read() -> datetime:
+        async with yard.services.databases.begin(APPLICATION_BIND) as connection:
+            moment: datetime = (await connection.execute(statement)).scalar_one()
+            return moment
+
+    return yard.run(read())
 
 
 def test_a_rate_forgets_what_was_not_used(install: Install) -> None:
