@@ -41,17 +41,17 @@ class Corpus:
         return sum(map(len, self.texts.values())) / 1024
 
 
-def pick(folder: Path, count: int) -> Corpus:
+def pick(folder: Path, count: int, max_bytes: int = MAX_BYTES) -> Corpus:
     """Return `count` different UTF-8 files below the folder, in an order that does not depend on
     the place; when there are fewer, the first ones come again with a comment more.
     """
     found: dict[str, bytes] = {}
     for path in sorted(folder.rglob("*.sql")):
         data = path.read_bytes()
-        if 0 < len(data) <= MAX_BYTES - 100 and _is_utf8(data):
+        if 0 < len(data) <= min(max_bytes, MAX_BYTES - 100) and _is_utf8(data):
             found.setdefault(hashlib.sha256(data).hexdigest(), data)
     if not found:
-        raise SystemExit(f"There is no .sql file of at most {MAX_BYTES} bytes below {folder}.")
+        raise SystemExit(f"There is no .sql file of at most {max_bytes} bytes below {folder}.")
     different = [found[key] for key in sorted(found)]
     texts: dict[str, bytes] = {}
     for number in range(count):
