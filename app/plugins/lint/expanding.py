@@ -6,16 +6,24 @@ finds all of them, with the ids that the first one chose, or none. Files whose r
 are finished here; after a crash in the middle of that, the others find it in their own runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
-from app.common.clock import utc_now
-from app.common.ids import new_id
+from sqlalchemy import select
+
+from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.plugins.lint import repository
 from app.plugins.lint.caching import KnownLints
+from app.plugins.lint.entries import (
+    AT_ONCE,
+    Contents,
+    Entry,
+    in_parts,
+    printable,
+    rejected_entries,
+)
 from app.plugins.lint.keys import member_key, result_key
 from app.plugins.lint.linting import report_of
 from app.plugins.lint.metrics import count_file
@@ -29,16 +37,11 @@ from app.storage.safe_zip import (
     ArchiveRefused,
     ArchiveReport,
     Member,
-    RejectedMember,
     ZipLimits,
     read_archive,
 )
+from app.tasks.models import TaskRun
 
-_MAX_REPORTED = 1000
-_MAX_NAME = 1024
-# So many results, or bytes of sources, are in memory at a time.
-_AT_ONCE = 100
-_BYTES_AT_ONCE = 4 * 1024 * 1024
 Progress = Callable[[int, int], None]
 
 
@@ -71,35 +74,6 @@ class _Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """One row to be: a member that waits for its lint, or one that was refused."""
-
-    name: str
-    source_key: str
-    size: int | None = None
-    outcome: str | None = None
-    message: str | None = None
-    # What the result of this content is known by; None for a file that will have no result.
-    lint_key: str | None = None
-    task_id: str = field(default_factory=new_id)
-
-    def to_row(self, job_id: str) -> dict[str, Any]:
-        now = utc_now()
-        return {
-            "task_id": self.task_id,
-            "job_id": job_id,
-            "status": FileStatus.FAILURE if self.outcome else FileStatus.PENDING,
-            "source_file_path": self.source_key,
-            "file_name": _printable(self.name),
-            "size_bytes": self.size,
-            "outcome": self.outcome,
-            "error_message": self.message,
-            "created_at": now,
-            "updated_at": now,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class ArchiveExpander:
     """Expands the archives of jobs. Blocking; one per attempt."""
 
@@ -117,13 +91,13 @@ class ArchiveExpander:
         """
         begun = self._begin(job_id)
         if isinstance(begun, Expansion):
-            return begun
+            return self._without_started(begun)
         try:
             contents = self._read(job_id, begun)
         except ArchiveRefused as error:
-            contents = _Contents(_refused(error.rejected, begun.source_key), error.detail)
+            contents = Contents(rejected_entries(error.rejected, begun.source_key), error.detail)
         except StorageNotFound:
-            contents = _Contents([], f"There is no file '{begun.source_key}' on the storage.")
+            contents = Contents([], f"There is no file '{begun.source_key}' on the storage.")
         if self._insert(job_id, contents):
             self._finish_known(job_id, contents.entries)
         return self._look(job_id, contents)
@@ -151,7 +125,25 @@ class ArchiveExpander:
             job.status = JobStatus.PROCESSING
             return _Begun(job.source_path, profile_of(job, self.settings))
 
-    def _read(self, job_id: str, begun: _Begun) -> "_Contents":
+    def _without_started(self, earlier: Expansion) -> Expansion:
+        """Return what an earlier attempt left without the files that have their runs.
+
+        They have when the task is run again by hand, and not after a crash: an attempt's children
+        are there only when it has succeeded.
+        """
+        started: set[str] = set()
+        waiting = iter([*earlier.task_ids, *earlier.known])
+        with self.databases.sync_autocommit(APPLICATION_BIND) as connection:
+            while some := list(islice(waiting, AT_ONCE)):
+                statement = select(TaskRun.id).where(TaskRun.id.in_(some))
+                started |= set(connection.execute(statement).scalars())
+        return replace(
+            earlier,
+            task_ids=tuple(one for one in earlier.task_ids if one not in started),
+            known={one: key for one, key in earlier.known.items() if one not in started},
+        )
+
+    def _read(self, job_id: str, begun: _Begun) -> Contents:
         limits = ZipLimits(
             max_members=self.settings.max_archive_files,
             max_archive_bytes=self.settings.max_archive_bytes,
@@ -163,19 +155,19 @@ class ArchiveExpander:
         ):
             return self._take(job_id, begun, report)
 
-    def _take(self, job_id: str, begun: _Begun, report: ArchiveReport) -> "_Contents":
+    def _take(self, job_id: str, begun: _Begun, report: ArchiveReport) -> Contents:
         members = [m for m in report.members if m.name.lower().endswith(".sql")]
-        entries: list[_Entry] = []
-        for some in _in_parts(members):
+        entries: list[Entry] = []
+        for some in in_parts(members):
             entries += self._store(job_id, len(entries) + 1, some, begun)
             self.progress(len(entries), len(members))
-        entries += _refused(report.rejected, begun.source_key)
+        entries += rejected_entries(report.rejected, begun.source_key)
         ignored = len(report.members) + len(report.skipped) - len(members)
         if members:
-            return _Contents(entries, None, ignored)
-        return _Contents(entries, "The archive holds no .sql file that can be linted.", ignored)
+            return Contents(entries, None, ignored)
+        return Contents(entries, "The archive holds no .sql file that can be linted.", ignored)
 
-    def _store(self, job_id: str, first: int, members: list[Member], begun: _Begun) -> list[_Entry]:
+    def _store(self, job_id: str, first: int, members: list[Member], begun: _Begun) -> list[Entry]:
         """Write some members to the storage; return their rows, numbered from `first`."""
         limit = self.settings.max_member_bytes
         entries, files = [], []
@@ -183,16 +175,16 @@ class ArchiveExpander:
             if member.size > limit:
                 message = f"The file has {member.size} bytes; at most {limit} are linted."
                 too_large = (begun.source_key, member.size, "too_large", message)
-                entries.append(_Entry(member.name, *too_large))
+                entries.append(Entry(member.name, *too_large))
                 continue
             data, key = member.read(), member_key(job_id, number, member.name)
             lint_key = self.known_lints.key(data, begun.profile)
             files.append((key, data))
-            entries.append(_Entry(member.name, key, member.size, lint_key=lint_key))
+            entries.append(Entry(member.name, key, member.size, lint_key=lint_key))
         self.storage.put_many(files)
         return entries
 
-    def _insert(self, job_id: str, contents: "_Contents") -> bool:
+    def _insert(self, job_id: str, contents: Contents) -> bool:
         """Insert the rows; return False when another attempt has inserted its own."""
         with self.databases.sync_transaction(BIND) as session:
             job = repository.lock_job(session, job_id)
@@ -208,13 +200,13 @@ class ArchiveExpander:
                 count_file(entry.outcome)
         return True
 
-    def _finish_known(self, job_id: str, entries: Iterable[_Entry]) -> None:
+    def _finish_known(self, job_id: str, entries: Iterable[Entry]) -> None:
         """Write the documents of files that were linted before, and record them."""
         waiting = iter([(entry, entry.lint_key) for entry in entries if entry.lint_key])
-        while some := list(islice(waiting, _AT_ONCE)):
+        while some := list(islice(waiting, AT_ONCE)):
             found = self.known_lints.find([key for _, key in some])
             reports = {
-                entry.task_id: report_of(found[key], _printable(entry.name))
+                entry.task_id: report_of(found[key], printable(entry.name))
                 for entry, key in some
                 if key in found
             }
@@ -233,7 +225,7 @@ class ArchiveExpander:
                 for task_id in repository.record_outcomes(session, job, ends):
                     count_file(ends[task_id].outcome, cached=True)
 
-    def _look(self, job_id: str, contents: "_Contents") -> Expansion:
+    def _look(self, job_id: str, contents: Contents) -> Expansion:
         with self.databases.sync_transaction(BIND) as session:
             job = repository.lock_job(session, job_id)
             if job is None:
@@ -241,48 +233,8 @@ class ArchiveExpander:
             return _expansion(job, repository.tasks_of(session, job_id), contents)
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """The rows to be, and a message when there is nothing to lint among them."""
-
-    entries: list[_Entry] = field(default_factory=list)
-    message: str | None = None
-    ignored: int = 0
-
-    def repeated(self) -> frozenset[str]:
-        """Return the ids of files whose content came before."""
-        seen: set[str | None] = {None}
-        again = set()
-        for entry in self.entries:
-            if entry.lint_key in seen:
-                again.add(entry.task_id)
-            seen.add(entry.lint_key)
-        return frozenset(again)
-
-
-def _in_parts(members: Iterable[Member]) -> Iterator[list[Member]]:
-    """Yield the members, as many at a time as may be in memory together."""
-    part: list[Member] = []
-    held = 0
-    for member in members:
-        if part and (held + member.size > _BYTES_AT_ONCE or len(part) >= _AT_ONCE):
-            yield part
-            part, held = [], 0
-        part.append(member)
-        held += member.size
-    if part:
-        yield part
-
-
-def _refused(rejected: Iterable[RejectedMember], source_key: str) -> list[_Entry]:
-    return [
-        _Entry(bad.name or "?", source_key, outcome="rejected", message=bad.message)
-        for bad in islice(rejected, _MAX_REPORTED)
-    ]
-
-
 def _expansion(
-    job: LintingJob, rows: Iterable[LintingTask], contents: _Contents | None = None
+    job: LintingJob, rows: Iterable[LintingTask], contents: Contents | None = None
 ) -> Expansion:
     rows = list(rows)
     later = contents.repeated() if contents else frozenset()
@@ -299,7 +251,3 @@ def _expansion(
         rejected=rejected,
         ignored=contents.ignored if contents else 0,
     )
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in name)[:_MAX_NAME]

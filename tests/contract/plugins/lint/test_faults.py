@@ -42,7 +42,7 @@ def _put_back(yard: Yard) -> None:
     yard.storage.with_name("hidden").rename(yard.storage)
 
 
-def _deliver_all_attempts(yard: Yard, run_id: str) -> None:
+def deliver_all_attempts(yard: Yard, run_id: str) -> None:
     for _ in range(6):
         with yard.worker.databases.sync_begin(RUNS) as connection:
             connection.execute(
@@ -78,7 +78,7 @@ def test_a_storage_fault_is_retried_and_the_file_is_linted(
     assert yard.job(job_id)["job_status"] == "PROCESSING"
     assert yard.job(job_id)["sub_tasks"]["items"][0]["status"] == "IN_PROGRESS"
     _put_back(yard)
-    _deliver_all_attempts(yard, run_id)
+    deliver_all_attempts(yard, run_id)
     assert yard.job(job_id)["job_status"] == "COMPLETED"
 
 
@@ -88,7 +88,7 @@ def test_a_file_is_given_up_after_the_last_attempt_and_can_be_run_again(
     job_id = yard.submit(sql_content=SQL)
     request.getfixturevalue("unreadable")
     run_id = _run_id(yard, job_id)
-    _deliver_all_attempts(yard, run_id)
+    deliver_all_attempts(yard, run_id)
     assert yard.run_status(run_id)["status"] == "FAILED"
     assert yard.run_status(run_id)["attempt"] == 5
     job = yard.job(job_id)
@@ -113,7 +113,7 @@ def test_an_archive_is_given_up_after_the_last_attempt(
     job_id = yard.submit_zip({"a.sql": SQL.encode()})
     request.getfixturevalue("unreadable")
     run_id = _run_id(yard, job_id)
-    _deliver_all_attempts(yard, run_id)
+    deliver_all_attempts(yard, run_id)
     assert yard.run_status(run_id)["status"] == "FAILED"
     assert yard.run_status(run_id)["dead_letter_id"]
     job = yard.job(job_id)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from app import TaskContext
+from tests.contract.plugins.lint.test_faults import deliver_all_attempts
 from tests.contract.plugins.lint.yard import Yard
 
 GOOD = b"SELECT a FROM b\n"
@@ -129,3 +131,31 @@ def test_what_could_not_be_linted_is_tried_again(knowing_yard: Yard) -> None:
         yard.work()
         assert yard.rows(job_id)[1][0].outcome == "timeout"
         assert yard.job(job_id)["job_status"] == "PARTIALLY_COMPLETED"
+
+
+def test_a_crash_after_known_files_were_finished_costs_them_nothing(
+    knowing_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard = knowing_yard
+    yard.submit_zip(MEMBERS, dialect="ansi")
+    yard.work()
+    again = yard.submit_zip({**MEMBERS, "new.sql": GOOD * 2}, dialect="ansi")
+    expansion = str(yard.rows(again)[0].run_id)
+    with monkeypatch.context() as broken:
+        broken.setattr(TaskContext, "submit_known", _crash)
+        yard.deliver(expansion)
+    assert yard.run_status(expansion)["status"] == "RETRYING"
+    before = outcomes(yard, again)
+    assert yard.job(again)["job_status"] == "PROCESSING"
+    deliver_all_attempts(yard, expansion)
+    yard.work()
+    assert yard.job(again)["job_status"] == "PARTIALLY_COMPLETED"
+    assert {n: o for n, o in outcomes(yard, again).items() if n in MEMBERS} == {
+        n: o for n, o in before.items() if n in MEMBERS
+    }
+    for item in yard.files(again).values():
+        assert yard.run_status(item["task_id"])["status"] == "SUCCEEDED"
+
+
+def _crash(*_: Any, **__: Any) -> str:
+    raise OSError("the worker is gone")
