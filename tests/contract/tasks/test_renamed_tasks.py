@@ -18,7 +18,12 @@ async def before(number: int) -> int:
     return number
 
 
-@register_task("test.new_name", version="2", aliases=("test.old_name", "test.older_name"))
+@register_task(
+    "test.new_name",
+    version="2",
+    aliases=("test.old_name", "test.older_name"),
+    timeout_seconds=900,
+)
 async def after(ctx: TaskContext, number: int) -> list[Any]:
     """Return the number and the version under which the run was accepted; refuse negatives."""
     if number < 0:
@@ -66,6 +71,20 @@ def test_a_run_of_the_old_name_runs_again(install: Install) -> None:
     )
     yard.deliver(replay.task_id)
     assert yard.row(replay.task_id).result == [3, "2"]
+
+
+def test_a_rerun_that_was_accepted_stays_so_although_the_time_limit_was_raised(
+    install: Install,
+) -> None:
+    old = install(before)
+    run_id = old.submit("test.old_name", {"number": 1}).task_id
+    made = rerun(old, run_id, idempotency_key="k")
+    yard = install(after)
+    again = rerun(yard, run_id, idempotency_key="k")
+    assert again.replayed
+    assert again.task_id == made.task_id
+    # A run again now gets the longer limit.
+    assert yard.row(rerun(yard, run_id).task_id).options["timeout_seconds"] == 900
 
 
 def test_a_derived_task_of_the_old_name_goes_on(install: Install) -> None:
