@@ -4,9 +4,10 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from app.celery_worker import metrics
+from app.celery_worker.beat import DatabaseScheduler
 from app.celery_worker.celery_app import create_app
 from app.common.logging import configure_logging
 from app.config.settings import Settings
@@ -41,4 +42,6 @@ def run_beat(settings: Settings) -> None:
     configure_logging(settings.logging.level, settings.logging.format)
     app = create_app(settings)
     metrics.serve_own(settings.celery.beat_metrics_port, settings.celery.metrics_host)
-    app.Beat(loglevel=settings.logging.level, quiet=True).run()
+    # The class, not its name: a signal in the middle of a late import would end it with a failure.
+    scheduler: Any = DatabaseScheduler
+    app.Beat(loglevel=settings.logging.level, quiet=True, scheduler=scheduler).run()
