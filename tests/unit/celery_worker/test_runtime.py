@@ -9,6 +9,7 @@ from app.celery_worker.runtime import Runtime, Runtimes, execution_on
 from app.common.ids import new_id
 from app.common.tracing import current_trace_id
 from app.tasks.execution import Disposition, Executor
+from app.tasks.plain_calls import PlainCall
 from app.tasks.transport import Wakeup
 from tests.unit.celery_worker.stand_ins import StandInServices, StandInTransport, Yard
 
@@ -38,6 +39,17 @@ def test_a_delivery_of_an_unknown_task_is_told_as_one() -> None:
     stranger = wakeup(function="test.gone")
     runtime.execute(stranger)
     assert yard.execution.unknown == [(stranger.run_id, "test.gone")]
+    runtime.close()
+
+
+def test_a_plain_producers_call_is_accepted_in_its_own_trace() -> None:
+    yard = Yard()
+    runtime = Runtime(yard.site, "w@h")
+    message = wakeup()
+    call = PlainCall(run_id=message.run_id, task="test.task", trace_id="c" * 32)
+    assert runtime.execute(message, call) is Disposition.DONE
+    assert yard.execution.calls == [call]
+    assert yard.execution.traces == ["c" * 32]
     runtime.close()
 
 
