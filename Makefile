@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit bench-lint lint format lock chaos clean
+.PHONY: help setup demo dev test test-unit bench-growth bench-lint lint format lock chaos clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -29,6 +29,9 @@ test: $(STAMP) ## Lints and all tests, on the services that are found
 
 test-unit: $(STAMP) ## The tests that need no service
 	@$(PY) -m pytest tests/unit -q -n 2
+
+bench-growth: $(STAMP) ## Time the calls with ten thousand and with a million runs (PostgreSQL)
+	@$(PY) -m bench.growth
 
 chaos: $(STAMP) ## Kill, freeze and cut off everything, and write the guarantees' table
 	@scripts/chaos

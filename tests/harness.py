@@ -1,6 +1,7 @@
 """A whole installation in one test process: real databases, a transport that only remembers."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,33 @@ def migrate(settings: Settings) -> None:
     databases = Databases(settings.databases)
     migrations.upgrade(databases, (), owner="core")
     databases.dispose_sync()
+
+
+def free_port() -> int:
+    """Return a port of the loopback address on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def read_all_told(settings: Settings, run_id: str) -> list[int]:
+    """Return the numbers of all that is told of a run, from every table that tells of runs."""
+    from app.db import Databases
+
+    databases = Databases(settings.databases)
+    tables = ("task_run_events", "task_run_logs", "task_run_progress")
+    wanted = run_id if databases.dialect(APPLICATION_BIND) == "sqlite" else _uuid(run_id)
+    with databases.sync_begin(APPLICATION_BIND) as connection:
+        seqs = [
+            seq
+            for table in tables
+            for seq in connection.execute(
+                text(f"SELECT seq FROM {table} WHERE run_id = :id"), {"id": wanted}
+            ).scalars()
+        ]
+    databases.dispose_sync()
+    return sorted(seqs)
 
 
 def _uuid(run_id: str) -> Any:

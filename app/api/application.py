@@ -26,6 +26,7 @@ from app.api.mounting import allowed_methods, mount_core, mount_plugin
 from app.api.problems import problem_response
 from app.api.routes import ROOT_ROUTERS, ROUTERS
 from app.api.services import ApiServices
+from app.api.streaming import StreamDesk, closed_by_signals
 from app.common.errors import TaskyardError
 from app.common.logging import get_logger
 
@@ -47,7 +48,7 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
         title="Taskyard",
         version=version("taskyard"),
         description=DESCRIPTION,
-        lifespan=lifespan or _close_services,
+        lifespan=_with_streams(lifespan or _close_services),
         # The document and its page are our own: no CDN. No redirect is made from the Host header.
         openapi_url=None,
         docs_url=None,
@@ -71,6 +72,8 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
     )
     app.state.services = services
     app.state.health = HealthMonitor(_checks(services), app.version)
+    settings = services.core.settings.streams
+    app.state.streams = StreamDesk(services.core.databases, settings)
     app.state.literal_paths = set()
     for router in ROOT_ROUTERS:
         mount_core(app, router, prefix="")
@@ -79,6 +82,18 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
     for plugin in services.core.plugins:
         mount_plugin(app, plugin)
     return app
+
+
+def _with_streams(lifespan: Lifespan) -> Lifespan:
+    """Return the lifespan during which a signal ends the streams."""
+
+    @asynccontextmanager
+    async def during(app: FastAPI) -> AsyncIterator[None]:
+        with closed_by_signals(app.state.streams.streams.close):
+            async with lifespan(app):
+                yield
+
+    return during
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Errors that only HTTP knows; the rest of the tree is in `app.common.errors`."""
 
-from app.common.errors import BadRequest, TaskyardError
+from app.common.errors import BadRequest, ServiceUnavailable, TaskyardError, TooManyRequests
 
 
 class MalformedRequest(BadRequest):
@@ -24,6 +24,20 @@ class RequestTimeout(TaskyardError):
     code = "REQUEST_TIMEOUT"
     status = 408
     title = "Request timed out"
+
+
+class StreamsFull(ServiceUnavailable):
+    """This process serves as many streams as `streams.max_open` allows; try again, or poll."""
+
+    code = "STREAMS_FULL"
+    title = "No room for another stream"
+
+
+class TooManyStreams(TooManyRequests):
+    """The caller follows as many runs as `streams.max_open_per_caller` allows."""
+
+    code = "TOO_MANY_STREAMS"
+    title = "Too many streams"
 
 
 class UriTooLong(TaskyardError):

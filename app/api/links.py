@@ -29,6 +29,8 @@ def run_links(request: Request, task_id: str) -> dict[str, str]:
         "result": f"{own}/result",
         "events": f"{own}/events",
         "logs": f"{own}/logs",
+        "stream": f"{own}/stream",
+        "children": path_to(request, f"tasks?parent_id={task_id}"),
         "cancel": f"{own}/cancel",
         "rerun": f"{own}/rerun",
         "explain": f"{own}/explain",

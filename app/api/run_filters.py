@@ -10,7 +10,7 @@ from app.api.queries import accepts_query_prefix
 from app.common.errors import FieldError, ValidationFailed
 from app.common.ids import parse_id
 from app.tasks.requests import MAX_LABELS, LabelKey, LabelValue
-from app.tasks.runs import RunFilters
+from app.tasks.run_lists import RunFilters
 from app.tasks.statuses import Status
 
 LABEL_PREFIX = "label."

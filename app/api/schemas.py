@@ -248,6 +248,14 @@ class RunEventList(BaseModel):
     next_cursor: str | None = None
 
 
+class RunChildren(BaseModel):
+    """How many children a run has; statuses that none of them is in are left out."""
+
+    total: int
+    counts: dict[Status, int]
+    links: dict[str, str]
+
+
 class RunLogLine(BaseModel):
     """A line that a task wrote through its context."""
 

@@ -13,6 +13,7 @@ from celery.app.amqp import AMQP, Queues
 from kombu import Exchange, Queue
 
 from app.celery_worker import inproc
+from app.celery_worker.housekeeping import sweeping_on
 from app.celery_worker.runtime import execution_on
 from app.celery_worker.site import (
     UNKNOWN_TASK,
@@ -30,7 +31,6 @@ from app.config.loading import load_settings
 from app.config.settings import LoggingSettings, Settings
 from app.tasks.firing import Firing
 from app.tasks.services import load_code, open_services
-from app.tasks.sweeper import Sweeper
 
 # RabbitMQ gives up on a silent worker after two of these and hands its messages to another.
 _HEARTBEAT_SECONDS: Final = 10
@@ -80,7 +80,7 @@ def create_celery(
     queues: Iterable[str] = (),
     services_factory: ServicesFactory | None = None,
     execution_factory: ExecutionFactory = execution_on,
-    sweeping_factory: SweepingFactory = Sweeper,
+    sweeping_factory: SweepingFactory = sweeping_on,
     firing_factory: FiringFactory = Firing,
 ) -> Celery:
     """Return the app with one Celery task per registered name and our queues for the classes.

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from kombu import Connection
 
+from app.auth.refresh import RefreshTokens
 from app.celery_worker.confirms import BROKER_TROUBLE
 from app.celery_worker.connections import declare, open_connection
 from app.celery_worker.dead_letters import facts_of
@@ -15,11 +16,18 @@ from app.celery_worker.site import Firing, Site, Sweeping
 from app.common import failpoints
 from app.common.logging import get_logger
 from app.tasks.services import Services
+from app.tasks.sweeper import Sweeper
 
 _log = get_logger(__name__)
 
 # So many dead letters of one class are archived before the next sweep is due again.
 _MOST_PER_ROUND: Final = 100
+
+
+def sweeping_on(services: Services) -> Sweeping:
+    """Return the sweeper of the product; it also forgets expired logins."""
+    logins = RefreshTokens(services.databases, services.settings.auth.refresh_token_seconds)
+    return Sweeper(services, expired=[logins.delete_expired])
 
 
 class Housekeeper:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from app.cli.event_stream import StreamEvent, read_events
 from app.cli.exit_codes import ExitCode, exit_code_of_status
 from app.cli.failures import GET_TOKEN, CommandError, Failure, place, usage_error
 from app.common import strict_json
@@ -58,6 +60,11 @@ class LogLine(TypedDict):
     fields: dict[str, Any] | None
 
 
+_EXACT = (
+    "task", "queue", "created_after", "created_before", "batch_id", "parent_id", "trace_id", "q",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFilters:
     """What a list of runs is narrowed to."""
@@ -66,13 +73,17 @@ class RunFilters:
     task: str | None = None
     queue: str | None = None
     labels: Mapping[str, str] | None = None
+    created_after: str | None = None
+    created_before: str | None = None
+    batch_id: str | None = None
+    parent_id: str | None = None
+    trace_id: str | None = None
+    q: str | None = None
 
     def query(self) -> list[tuple[str, str]]:
         """Return the parameters of the query string."""
         query = [("status", status) for status in self.statuses]
-        query += [
-            (key, value) for key, value in (("task", self.task), ("queue", self.queue)) if value
-        ]
+        query += [(name, value) for name in _EXACT if (value := getattr(self, name))]
         return query + [(f"label.{key}", value) for key, value in (self.labels or {}).items()]
 
 
@@ -150,9 +161,38 @@ class Client:
         """Return one run."""
         return cast("Run", self._get(f"tasks/{_segment(task_id)}"))
 
-    def logs(self, task_id: str) -> list[LogLine]:
-        """Return the lines that the run's task wrote, oldest first."""
-        return cast("list[LogLine]", self._items(self._get(f"tasks/{_segment(task_id)}/logs")))
+    def logs(self, task_id: str, level: str | None = None) -> Iterator[LogLine]:
+        """Yield the lines that the run's task wrote, oldest first, from as many pages as there
+        are.
+        """
+        query = [("limit", "1000"), *([("level", level)] if level else [])]
+        cursor: str | None = None
+        while True:
+            more = [("cursor", cursor)] if cursor else []
+            page = self._get(f"tasks/{_segment(task_id)}/logs", [*query, *more])
+            yield from cast("list[LogLine]", self._items(page))
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
+    @contextmanager
+    def stream(
+        self, task_id: str, after: str | None, silence_seconds: float
+    ) -> Iterator[Iterator[StreamEvent]]:
+        """Open the run's stream behind the event with the id `after`."""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        url = f"{self._base}{API_PREFIX}/tasks/{_segment(task_id)}/stream"
+        limits = httpx2.Timeout(silence_seconds, connect=CONNECT_TIMEOUT_SECONDS)
+        try:
+            with self._http.stream("GET", url, headers=headers, timeout=limits) as response:
+                if not response.is_success:
+                    response.read()
+                    raise CommandError(_problem(response))
+                yield read_events(response.iter_lines())
+        except httpx2.TimeoutException as error:
+            raise self._unreachable("did not answer in time") from error
+        except httpx2.HTTPError as error:
+            raise self._unreachable(f"cannot be reached: {error}") from error
 
     def cancel(self, task_id: str) -> Run:
         """Cancel a run, or ask it to stop; return it as it stands now."""

@@ -74,6 +74,11 @@ def print_json(document: object) -> None:
     _write(_dump(document, indent=2))
 
 
+def print_line(line: str) -> None:
+    """Print a line for people."""
+    _write(printable(line))
+
+
 def progress(message: str) -> None:
     """Tell on standard error what is going on."""
     print(printable(message), file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """`taskyard runs`: looking at runs and steering them, through the API."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -8,7 +9,14 @@ import typer
 from app.cli.exit_codes import ExitCode
 from app.cli.failures import CommandError, Failure, suggesting, usage_error
 from app.cli.options import DEFAULT_URL, Output, Token, Url, examples
-from app.cli.output import OutputFormat, Record, chosen_format, print_record, print_rows
+from app.cli.output import (
+    OutputFormat,
+    Record,
+    chosen_format,
+    print_line,
+    print_record,
+    print_rows,
+)
 from app.cli.params import read_params
 from app.common.ids import parse_id
 
@@ -17,6 +25,16 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("task_id", "task", "status", "attempt", "queue", "created_at")
 _HIDDEN = ("links",)
+
+
+class Level(StrEnum):
+    """How much a line matters."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
 
 commands = typer.Typer(no_args_is_help=True, help="List, look at, watch, cancel and rerun runs.")
 
@@ -35,7 +53,7 @@ def register(cli: typer.Typer) -> None:
         "taskyard runs list --label job=night -o jsonl --limit 1000",
     ),
 )
-def list_runs(
+def list_runs(  # noqa: PLR0913 - each one is a filter of the list
     *,
     status: Annotated[
         list[str] | None,
@@ -56,6 +74,28 @@ def list_runs(
             show_default=False,
         ),
     ] = None,
+    created_after: Annotated[
+        str | None,
+        typer.Option(
+            "--created-after", metavar="TIME", help="RFC 3339, like 2026-01-02T03:04:05Z."
+        ),
+    ] = None,
+    created_before: Annotated[
+        str | None, typer.Option("--created-before", metavar="TIME", help="RFC 3339.")
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option("--batch", metavar="ID", help="Only runs of this batch.")
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option("--parent", metavar="ID", help="Only children of this run.")
+    ] = None,
+    trace: Annotated[
+        str | None, typer.Option("--trace", metavar="ID", help="Only runs of this trace.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="TEXT", help="Part of a task's name or an error."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -69,6 +109,12 @@ def list_runs(
         task=task,
         queue=queue,
         labels=dict(_label(one) for one in label or ()),
+        created_after=created_after,
+        created_before=created_before,
+        batch_id=batch,
+        parent_id=parent,
+        trace_id=trace,
+        q=search,
     )
     with Client(url, token) as client:
         runs = list(client.runs(filters, limit))
@@ -112,26 +158,65 @@ def watch_run(
 ) -> None:
     """Follow a run to its end; exit 1 unless it succeeds."""
     from app.cli.client import Client
-    from app.cli.watching import follow, require_success
+    from app.cli.streams import watch
+    from app.cli.watching import require_success
 
     with Client(url, token) as client:
-        run = follow(client, client.run(_checked(run_id)), timeout_seconds=timeout)
+        run = watch(client, client.run(_checked(run_id)), timeout_seconds=timeout)
     print_record(cast("Record", run), output, without=_HIDDEN)
     require_success(run, timeout)
 
 
 @commands.command(
-    "logs", epilog=examples("taskyard runs logs 01890a5d-ac96-774b-bcce-b302099a8057")
+    "logs",
+    epilog=examples(
+        "taskyard runs logs 01890a5d-ac96-774b-bcce-b302099a8057 --level warning",
+        "taskyard runs logs 01890a5d-ac96-774b-bcce-b302099a8057 --follow",
+    ),
 )
 def show_logs(
-    run_id: RunId, *, url: Url = DEFAULT_URL, token: Token = None, output: Output = None
+    run_id: RunId,
+    *,
+    level: Annotated[
+        Level | None, typer.Option("--level", help="This level and those above it.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Output = None,
 ) -> None:
     """Print the lines that the task wrote through its context."""
     from app.cli.client import Client
 
     with Client(url, token) as client:
-        lines = client.logs(_checked(run_id))
+        if follow:
+            _follow_logs(client, client.run(_checked(run_id)), level, output)
+            return
+        lines = list(client.logs(_checked(run_id), level))
     print_rows(cast("list[Record]", lines), ("at", "level", "message", "fields"), output)
+
+
+def _follow_logs(
+    client: "Client", run: "Run", level: Level | None, output: OutputFormat | None
+) -> None:
+    from app.cli.event_stream import StreamEvent
+    from app.cli.streams import follow_events, line_of
+
+    wanted = list(Level)[list(Level).index(level) if level else 0 :]
+    is_table = chosen_format(output) is OutputFormat.TABLE
+
+    def show(event: StreamEvent) -> None:
+        if event.kind != "log" or event.data["level"] not in wanted:
+            return
+        if is_table:
+            print_line(line_of(event))
+        else:
+            # An array would have no end: each line is a document of its own.
+            print_rows([event.data], (), OutputFormat.JSONL)
+
+    follow_events(client, run, on_event=show)
 
 
 @commands.command(
@@ -206,7 +291,8 @@ def rerun_run(  # noqa: PLR0913 - each one is an option of the command
 ) -> None:
     """Run a run again, perhaps with other parameters, and print the new run."""
     from app.cli.client import Client
-    from app.cli.watching import follow, require_success
+    from app.cli.streams import watch
+    from app.cli.watching import require_success
 
     old_id = _checked(run_id)
     suggestion = {"INVALID_PARAMS": f"taskyard runs show {old_id}"}
@@ -214,7 +300,7 @@ def rerun_run(  # noqa: PLR0913 - each one is an option of the command
         params = _new_params(client, client.run(old_id), param or [], json)
         run = client.rerun(old_id, params, idempotency_key=idempotency_key)
         if wait:
-            run = follow(client, run, timeout_seconds=timeout)
+            run = watch(client, run, timeout_seconds=timeout)
     print_record(cast("Record", run), output, without=("links",))
     if wait:
         require_success(run, timeout)

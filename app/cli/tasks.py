@@ -103,7 +103,8 @@ def run_task(  # noqa: PLR0913 - each one is an option of the command
 ) -> None:
     """Run a task and print the run."""
     from app.cli.client import Client
-    from app.cli.watching import follow, require_success
+    from app.cli.streams import watch
+    from app.cli.watching import require_success
 
     about_task = f"taskyard tasks show {name}"
     with (
@@ -115,7 +116,7 @@ def run_task(  # noqa: PLR0913 - each one is an option of the command
         )
         run = client.run_task(name, params, idempotency_key=idempotency_key)
         if wait:
-            run = follow(client, run, timeout_seconds=timeout)
+            run = watch(client, run, timeout_seconds=timeout)
     print_record(cast("Record", run), output, without=("links",))
     if wait:
         require_success(run, timeout)

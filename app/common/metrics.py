@@ -56,6 +56,7 @@ SCHEDULE_LATENESS_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 SWEPT = Counter("taskyard_swept_runs_total", "Runs that the sweeper moved on.", ["reason"])
+PURGED = Counter("taskyard_purged_total", "What retention has deleted, by kind.", ["kind"])
 QUEUE_MESSAGES = Gauge(
     "taskyard_queue_messages",
     "Messages by queue and kind.",

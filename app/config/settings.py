@@ -176,6 +176,7 @@ class LimitsSettings(_Section):
     max_delay_seconds: PositiveInt = 31_536_000
     max_timeout_seconds: PositiveInt = 86_400
     max_attempts: PositiveInt = 100
+    max_log_lines: PositiveInt = 10_000
     sql_execution_timeout_seconds: PositiveFloat = 30.0
     sql_max_result_rows: PositiveInt = 1000
 
@@ -187,6 +188,15 @@ class SchedulesSettings(_Section):
     catch_up_limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
+class StreamSettings(_Section):
+    """Streams of server-sent events, for each process of the API."""
+
+    max_open: PositiveInt = 500
+    max_open_per_caller: PositiveInt = 50
+    heartbeat_seconds: PositiveFloat = 15.0
+    retry_after_seconds: PositiveInt = 5
+
+
 class RetentionSettings(_Section):
     """How long finished work is kept."""
 
@@ -194,6 +204,8 @@ class RetentionSettings(_Section):
     schedule_firings_days: PositiveInt = 30
     dead_letters_days: PositiveInt = 90
     idempotency_seconds: PositiveInt = 86_400
+    interval_seconds: PositiveFloat = 60.0
+    budget_seconds: PositiveFloat = 2.0
 
 
 class ConsulSettings(_Section):
@@ -227,6 +239,7 @@ class Settings(BaseSettings):
     logging: LoggingSettings = LoggingSettings()
     limits: LimitsSettings = LimitsSettings()
     schedules: SchedulesSettings = SchedulesSettings()
+    streams: StreamSettings = StreamSettings()
     retention: RetentionSettings = RetentionSettings()
     consul: ConsulSettings = ConsulSettings()
     features: dict[str, bool] = {}

@@ -30,7 +30,7 @@ from app.tasks.making import RunMaker
 from app.tasks.models import Batch, TaskRun, TaskRunEvent
 from app.tasks.outbox import Outbox
 from app.tasks.requests import Caller, NewRun, RunRequest
-from app.tasks.runs import visible_to
+from app.tasks.run_lists import visible_to
 from app.tasks.statuses import WAITING, Status
 from app.tasks.transport import Wakeup
 
@@ -256,26 +256,31 @@ async def _cancel_waiting(
     """Cancel some of the runs that wait; return how many."""
     waits = _RUN.status.in_(WAITING)
     # What a worker claims at this moment is running afterwards, and asked to stop.
-    some = select(_RUN.id, _RUN.status, _RUN.attempt).where(mine, waits).limit(_CHUNK)
-    rows = (await connection.execute(some.with_for_update(skip_locked=True))).all()
-    if not rows:
+    some = select(_RUN.id).where(mine, waits).limit(_CHUNK)
+    ids = (await connection.execute(some.with_for_update(skip_locked=True))).scalars().all()
+    if not ids:
         return 0
-    await connection.execute(
+    moved = await connection.execute(
         update(TaskRun)
-        .where(_RUN.id.in_([row.id for row in rows]))
+        .where(_RUN.id.in_(ids))
         .values(
             status=Status.CANCELLED,
+            previous_status=_RUN.status,
+            last_seq=_RUN.last_seq + 1,
             cancel_requested_at=db_now(),
             finished_at=db_now(),
             updated_at=db_now(),
             lease_owner=None,
             lease_expires_at=None,
         )
+        .returning(_RUN.id, _RUN.last_seq, _RUN.previous_status, _RUN.attempt)
     )
+    rows = moved.all()
     events = [
         {
             "run_id": row.id,
-            "from_status": row.status,
+            "seq": row.last_seq,
+            "from_status": row.previous_status,
             "to_status": Status.CANCELLED,
             "attempt": row.attempt,
             "actor": principal.id,

@@ -1,5 +1,6 @@
 """What a running task can reach: its run, progress, logs, sessions, cache, storage and children."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
@@ -10,25 +11,24 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from app.common.clock import utc_now
 from app.common.ids import new_id, parse_id
 from app.common.logging import get_logger
 from app.common.redaction import redact
-from app.common.strict_json import MAX_INTEGER, MIN_INTEGER, keepable
+from app.common.strict_json import MAX_INTEGER, MIN_INTEGER, dump_bytes, keepable
 from app.config.settings import APPLICATION_BIND, Settings
 from app.db import Databases
 from app.redis import BlockingCache, CacheClient
 from app.redis.blocking import Run
 from app.storage import Storage
-from app.tasks.errors import RunCancelled, StaleAttempt
+from app.tasks.errors import RunCancelled
 from app.tasks.insertion import FIND_EQUAL, held_key_of
+from app.tasks.journal import Journal, RunPlace
 from app.tasks.models import TaskRun
 from app.tasks.requests import NewRun, RunOptions, RunRequest
 from app.tasks.results import StoredResult
-from app.tasks.transitions import REPORT_PROGRESS
 
 _CANCEL_CHECK_SECONDS = 1.0
-_RUNS_BIND = {"mapper": TaskRun}
+_MAX_MESSAGE = 16_384
 
 
 class ContextServices(Protocol):
@@ -59,15 +59,12 @@ class ContextServices(Protocol):
 
 
 class TaskLog:
-    """Log lines of one attempt: they go to the process's log at once and to the run's log with the
-    next write.
-    """
+    """Log lines of one attempt: they go to the process's log at once and to the run's log soon."""
 
-    def __init__(self, run_id: str, attempt: int) -> None:
+    def __init__(self, journal: Journal, *, is_async: bool) -> None:
         self._logger = get_logger("task")
-        self._run_id = run_id
-        self._attempt = attempt
-        self._lines: list[dict[str, Any]] = []
+        self._journal = journal
+        self._is_async = is_async
 
     def debug(self, message: str, **fields: object) -> None:
         """Write a line that helps a developer."""
@@ -85,29 +82,19 @@ class TaskLog:
         """Write a line that tells of a failure."""
         self._write("error", message, fields)
 
-    def take(self) -> list[dict[str, Any]]:
-        """Return the lines that are not in the database yet, as rows, and forget them."""
-        lines, self._lines = self._lines, []
-        return lines
-
     def _write(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         getattr(self._logger, level)(message, **fields)
         plain = {keepable(name): _plain(value) for name, value in fields.items()}
-        self._lines.append(
-            {
-                "run_id": self._run_id,
-                "attempt": self._attempt,
-                "at": utc_now(),
-                "level": level,
-                "message": keepable(message),
-                "fields": redact(plain) or None,
-            }
-        )
+        self._journal.line(level, keepable(message)[:_MAX_MESSAGE], redact(plain) or None)
+        if self._is_async:
+            self._journal.flush_soon()
+        else:
+            self._journal.flush_if_due()
 
 
 def _plain(value: object) -> str | int | float | None:
     """Return a field as the database keeps it; one odd value must not cost the outcome."""
-    if value is None or isinstance(value, float):
+    if value is None or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, int) and MIN_INTEGER <= value <= MAX_INTEGER:
         return value
@@ -135,7 +122,9 @@ class TaskContext:
         self._cancel_seen = False
         self._cancel_checked = time.monotonic()
         self.plugin_settings = plugin_settings
-        self.log = TaskLog(claim.id, claim.attempt)
+        place = AttemptPlace(self, RunPlace(services.databases, claim))
+        self.journal = Journal(place, max_lines=services.settings.limits.max_log_lines)
+        self.log = TaskLog(self.journal, is_async=is_async)
 
     @property
     def task_id(self) -> str:
@@ -205,11 +194,16 @@ class TaskContext:
     ) -> Any:
         """Report progress: `await` it in an `async def` task, call it in a `def` task.
 
-        Raises StaleAttempt when the attempt has lost its lease: it must stop.
+        It is cheap in a tight loop: of reports that come faster than they are written, every half
+        second at most, the last one is kept. Raises StaleAttempt when the attempt has lost its
+        lease: it must stop.
         """
         told = None if message is None else keepable(message)
         report = {"current": current, "total": total, "message": told}
-        return self._progress(report) if self._is_async else self._progress_sync(report)
+        dump_bytes(report)  # A number that is none is told here, where it comes from.
+        self.journal.raise_if_stale()
+        self.journal.report(report)
+        return self._progress() if self._is_async else self._progress_sync()
 
     @property
     def cancelled(self) -> bool:
@@ -223,7 +217,10 @@ class TaskContext:
         return self._cancel_seen
 
     def raise_if_cancelled(self) -> None:
-        """End the attempt as CANCELLED when somebody asked to cancel the run."""
+        """End the attempt as CANCELLED when somebody asked to cancel the run; StaleAttempt when it
+        has lost its lease.
+        """
+        self.journal.raise_if_stale()
         if self.cancelled:
             raise RunCancelled(f"The run {self.task_id} was cancelled.")
 
@@ -315,40 +312,34 @@ class TaskContext:
         """The child runs to commit with the outcome."""
         return self._children
 
-    def _writing_session(self) -> AsyncSession | Session | None:
-        """Return the attempt's session when it holds the database's only write lock.
+    def holds_write_lock(self) -> bool:
+        """Return whether the attempt's session holds the database's only write lock.
 
         On SQLite another connection would wait for a lock that this attempt keeps until
-        its end; the report then travels with the session and shows when it commits.
+        its end; what it tells is then written with its outcome.
         """
         session = self._sessions.get(APPLICATION_BIND)
         if session is None or not session.in_transaction():
-            return None
-        return session if self._services.databases.dialect(APPLICATION_BIND) == "sqlite" else None
+            return False
+        return self._services.databases.dialect(APPLICATION_BIND) == "sqlite"
 
-    async def _progress(self, report: dict[str, Any]) -> None:
-        params = self._progress_params(report)
-        if isinstance(session := self._writing_session(), AsyncSession):
-            held = await session.connection(bind_arguments=_RUNS_BIND)
-            result = await held.execute(REPORT_PROGRESS, params)
-        else:
-            async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
-                result = await connection.execute(REPORT_PROGRESS, params)
-        self._check_lease(result.rowcount)
+    async def _progress(self) -> None:
+        await self.journal.flush_if_due_async()
+        self.journal.raise_if_stale()
 
-    def _progress_sync(self, report: dict[str, Any]) -> None:
-        params = self._progress_params(report)
-        if isinstance(session := self._writing_session(), Session):
-            held = session.connection(bind_arguments=_RUNS_BIND)
-            self._check_lease(held.execute(REPORT_PROGRESS, params).rowcount)
-            return
-        with self._services.databases.sync_autocommit(APPLICATION_BIND) as connection:
-            result = connection.execute(REPORT_PROGRESS, params)
-        self._check_lease(result.rowcount)
+    def _progress_sync(self) -> None:
+        self.journal.flush_if_due()
+        self.journal.raise_if_stale()
 
-    def _progress_params(self, report: dict[str, Any]) -> dict[str, Any]:
-        return {"run_id": self.task_id, "held_fence": self._claim.fence, "progress": report}
 
-    def _check_lease(self, changed_rows: int) -> None:
-        if changed_rows == 0:
-            raise StaleAttempt(f"Attempt {self.attempt} of run {self.task_id} has lost its lease.")
+class AttemptPlace:
+    """The run of a context; not written while the attempt itself keeps the database locked."""
+
+    def __init__(self, context: TaskContext, place: RunPlace) -> None:
+        self._context = context
+        self.write = place.write
+        self.write_async = place.write_async
+
+    def can_write(self) -> bool:
+        """Return whether a write now would not wait for the attempt's own transaction."""
+        return not self._context.holds_write_lock()

@@ -15,7 +15,8 @@ from app.db import Databases
 from app.tasks.errors import DeadLetterNotFound
 from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.requests import Caller
-from app.tasks.runs import Page, decode_cursor, encode_cursor
+from app.tasks.run_lists import Page
+from app.tasks.runs import decode_cursor, encode_cursor
 
 _LETTER = DeadLetter.__table__.c
 _RUN = TaskRun.__table__.c

@@ -44,6 +44,7 @@ class TaskOptions:
     aliases: tuple[str, ...] = ()
     deprecated: bool = False
     schedule: tuple[Schedule, ...] = ()
+    retention_days: float | None = None
 
 
 def register_task(name: str, **options: Any) -> Callable[[Function], Function]:
@@ -145,6 +146,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "version": lambda value: isinstance(value, str) and 1 <= len(value) <= 64,
     "aliases": lambda value: isinstance(value, tuple),
     "deprecated": lambda value: isinstance(value, bool),
+    "retention_days": lambda value: value is None or _is_number(value, 0.01, 36_500),
 }
 
 

@@ -30,7 +30,7 @@ from app.tasks.errors import StaleAttempt
 from app.tasks.limiting import is_limited
 from app.tasks.loops import bounded, cancel_leftovers, run_on
 from app.tasks.models import TaskRun
-from app.tasks.outcomes import Outcome, Sessions, close_sessions, failed, succeeded
+from app.tasks.outcomes import Outcome, Sessions, Told, close_sessions, failed, succeeded
 from app.tasks.plain_calls import PlainCall
 from app.tasks.postponing import function_of, postponed
 from app.tasks.recording import Recorder
@@ -199,6 +199,8 @@ class Executor:
         )
         try:
             value = self._call_function(runner, spec, context, claim)
+            if context.journal.is_open:
+                run_on(runner, context.journal.settle())
             result = run_on(runner, self._encode(spec, claim, value))
         except Exception as error:  # noqa: BLE001 - whatever a task raises is an outcome
             return self._failure(runner, claim, spec, context, error), context.sessions
@@ -208,7 +210,7 @@ class Executor:
             if type(error) is not SystemExit:
                 raise  # The pool's own ways to stop a worker derive from it.
             return self._failure(runner, claim, spec, context, error), context.sessions
-        return succeeded(result, context.log.take(), context.children), context.sessions
+        return succeeded(result, _told(context), context.children), context.sessions
 
     def _call_function(
         self, runner: asyncio.Runner, spec: TaskSpec, context: TaskContext, claim: Row[Any]
@@ -244,7 +246,7 @@ class Executor:
         log.warning("attempt failed", error=type(error).__name__, exc_info=error)
         run_on(runner, close_sessions(context.sessions))
         context.sessions.clear()
-        return failed(claim, error, spec.options.retry_on, context.log.take())
+        return failed(claim, error, spec.options.retry_on, _told(context))
 
     async def _encode(self, spec: TaskSpec, claim: Row[Any], value: object) -> EncodedResult:
         if isinstance(value, StoredResult):
@@ -308,6 +310,10 @@ class Executor:
             return
         async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
             await connection.execute(HOLD_FOR_SWEEPER, {"run_id": row.id})
+
+
+def _told(context: TaskContext) -> Told:
+    return Told(context.journal.take(), context.attempt, unsure=context.journal.unsure)
 
 
 def _is_id(text: str) -> bool:

@@ -29,7 +29,7 @@ _SHORT_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '3s'")
 _FIRST_STATUS = (
     select(_EVENT.to_status)
     .where(_EVENT.run_id == _RUNS.id)
-    .order_by(_EVENT.id)
+    .order_by(_EVENT.seq)
     .limit(1)
     .scalar_subquery()
     .label("status")

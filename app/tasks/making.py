@@ -155,6 +155,7 @@ def _row(
         "queue": options.queue or policy.queue,
         "priority": policy.priority if options.priority is None else options.priority,
         "expires_at": options.expires_at,
+        "retention_days": policy.retention_days,
         "created_by": created_by,
         "tenant": tenant,
         "parent_id": request.parent_id,

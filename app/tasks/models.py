@@ -5,7 +5,17 @@ it.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, SmallInteger, String, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.common.ids import new_id
@@ -17,6 +27,15 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only I
 
 
 _LIVE = "finished_at IS NULL"
+_HAS_ENDED = "finished_at IS NOT NULL"
+# What a list of runs is ordered by, and what it is narrowed to by equality before that.
+_NEWEST = ("created_at", "id")
+_LISTS: dict[str, tuple[str, ...]] = {
+    "created_at": (),
+    "status": ("status",),
+    "task": ("task", "status"),
+    "queue": ("queue", "status"),
+}
 _WAITING = "status IN ('PENDING', 'SCHEDULED', 'RETRYING')"
 # A run that failed, was cancelled or expired stands in nobody's way.
 HELD = "unique_key IS NOT NULL AND status NOT IN ('FAILED', 'CANCELLED', 'EXPIRED')"
@@ -45,6 +64,9 @@ class TaskRun(BasePostgres):
     result_ref: Mapped[str | None] = mapped_column(String(1024))
     error: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
+    # Every change that is told of takes the next number, under the row's lock: see `journal.py`.
+    last_seq: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")
+    previous_status: Mapped[str | None] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer)
     fence: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -72,19 +94,19 @@ class TaskRun(BasePostgres):
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
+    retention_days: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = (
         # The sweeper looks for small parts of the table: messages not confirmed, silent workers,
         # rows that are due but not claimed, rows that nobody wants any more, rows past retention.
-        _partial(
-            "idx_task_runs_unpublished", "updated_at", where=f"published_at IS NULL AND {_LIVE}"
-        ),
+        # No index has `updated_at`: a report of progress, which changes nothing else that an index
+        # has, then stays a heap-only update on PostgreSQL.
+        _partial("idx_task_runs_unpublished", "id", where=f"published_at IS NULL AND {_LIVE}"),
         _partial("idx_task_runs_lease", "lease_expires_at", where="status = 'RUNNING'"),
         _partial("idx_task_runs_waiting", "published_at", where=_WAITING),
         _partial(
             "idx_task_runs_expiring", "expires_at", where=f"expires_at IS NOT NULL AND {_LIVE}"
         ),
-        _partial("idx_task_runs_finished", "finished_at", where="finished_at IS NOT NULL"),
         # Limits: who runs under a key, and who waits for it, the oldest first.
         _partial(
             "idx_task_runs_limit_key",
@@ -95,25 +117,61 @@ class TaskRun(BasePostgres):
         _partial(
             "idx_task_runs_held", "limit_key", "id", where=f"held_until IS NOT NULL AND {_LIVE}"
         ),
+        # Retention: what ended, by the three rules that `retention.py` has.
+        _partial(
+            "idx_task_runs_finished",
+            "finished_at",
+            where=f"{_HAS_ENDED} AND retention_days IS NULL AND dead_letter_id IS NULL",
+        ),
+        _partial(
+            "idx_task_runs_retention",
+            "retention_days",
+            "finished_at",
+            where=f"{_HAS_ENDED} AND retention_days IS NOT NULL AND dead_letter_id IS NULL",
+        ),
+        _partial(
+            "idx_task_runs_dead",
+            "finished_at",
+            where=f"{_HAS_ENDED} AND dead_letter_id IS NOT NULL",
+        ),
         # Submission: one run per unique key.
         _partial("uk_task_runs_unique_key", "unique_key", where=HELD, unique=True),
-        # Lists: newest first by id, which is ordered by time.
-        _partial("idx_task_runs_parent_id", "parent_id", "id", where="parent_id IS NOT NULL"),
-        _partial("idx_task_runs_batch_id", "batch_id", "id", where="batch_id IS NOT NULL"),
+        # Lists: newest first. A row is in one of each pair, because `tenant IS NULL` is no equality
+        # to the planner: behind it the rest of an index gives no order.
+        *(
+            _partial(f"idx_task_runs_{name}", *before, *_NEWEST, where="tenant IS NULL")
+            for name, before in _LISTS.items()
+        ),
+        *(
+            _partial(
+                f"idx_task_runs_tenant_{name}",
+                "tenant",
+                *before,
+                *_NEWEST,
+                where="tenant IS NOT NULL",
+            )
+            for name, before in _LISTS.items()
+        ),
+        _partial("idx_task_runs_parent_id", "parent_id", *_NEWEST, where="parent_id IS NOT NULL"),
+        _partial("idx_task_runs_batch_id", "batch_id", *_NEWEST, where="batch_id IS NOT NULL"),
         _partial("idx_task_runs_replay_of", "replay_of", "id", where="replay_of IS NOT NULL"),
-        _partial("idx_task_runs_schedule_id", "schedule_id", "id", where="schedule_id IS NOT NULL"),
+        _partial(
+            "idx_task_runs_schedule_id", "schedule_id", *_NEWEST, where="schedule_id IS NOT NULL"
+        ),
         # Firing: the runs of a schedule that have not ended.
         _partial(
             "idx_task_runs_schedule_live",
             "schedule_id",
             where=f"schedule_id IS NOT NULL AND {_LIVE}",
         ),
-        Index("idx_task_runs_status", "status", "id"),
-        Index("idx_task_runs_task", "task", "id"),
-        Index("idx_task_runs_queue", "queue", "id"),
-        Index("idx_task_runs_trace_id", "trace_id"),
-        Index("idx_task_runs_created_at", "created_at"),
-        Index("idx_task_runs_labels", "labels", postgresql_using="gin"),
+        Index("idx_task_runs_trace_id", "trace_id", *_NEWEST),
+        Index(
+            "idx_task_runs_labels",
+            "labels",
+            postgresql_using="gin",
+            postgresql_ops={"labels": "jsonb_path_ops"},
+            postgresql_where=text("labels <> '{}'::jsonb"),
+        ),
     )
 
 
@@ -124,6 +182,8 @@ class TaskRunEvent(BasePostgres):
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
     run_id: Mapped[str] = mapped_column(IdType, ForeignKey("task_runs.id", ondelete="CASCADE"))
+    # Where it stands among all that is told of its run; the event of the beginning is the first.
+    seq: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")
     at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=db_now())
     from_status: Mapped[str | None] = mapped_column(String(16))
     to_status: Mapped[str] = mapped_column(String(16))
@@ -132,7 +192,7 @@ class TaskRunEvent(BasePostgres):
     worker: Mapped[str | None] = mapped_column(String(255))
     detail: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
 
-    __table_args__ = (Index("idx_task_run_events_run_id", "run_id", "id"),)
+    __table_args__ = (Index("uk_task_run_events_seq", "run_id", "seq", unique=True),)
 
 
 class TaskRunLog(BasePostgres):
@@ -142,13 +202,30 @@ class TaskRunLog(BasePostgres):
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
     run_id: Mapped[str] = mapped_column(IdType, ForeignKey("task_runs.id", ondelete="CASCADE"))
+    seq: Mapped[int] = mapped_column(BigInteger, server_default="1")
     attempt: Mapped[int] = mapped_column(Integer)
+    number: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     at: Mapped[datetime] = mapped_column(UTCDateTime)
     level: Mapped[str] = mapped_column(String(16))
     message: Mapped[str] = mapped_column(Text)
     fields: Mapped[dict[str, Any] | None] = mapped_column(JsonType)
 
-    __table_args__ = (Index("idx_task_run_logs_run_id", "run_id", "id"),)
+    __table_args__ = (Index("uk_task_run_logs_seq", "run_id", "seq", unique=True),)
+
+
+class TaskRunProgress(BasePostgres):
+    """One report of progress that was written; what came too fast after it was not."""
+
+    __tablename__ = "task_run_progress"
+
+    run_id: Mapped[str] = mapped_column(
+        IdType, ForeignKey("task_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(Integer)
+    number: Mapped[int] = mapped_column(Integer)
+    at: Mapped[datetime] = mapped_column(UTCDateTime)
+    report: Mapped[dict[str, Any]] = mapped_column(JsonType)
 
 
 class DeadLetter(BasePostgres):

@@ -5,7 +5,7 @@ a row lock, the other binds commit next, the application database last. A crash 
 between repeats an attempt whose effects elsewhere are idempotent by `task_id`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -24,7 +24,8 @@ from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.children import insert_children
 from app.tasks.errors import RunCancelled, StaleAttempt
-from app.tasks.models import DeadLetter, TaskRun, TaskRunLog
+from app.tasks.journal import Entry, insert_entries, unwritten
+from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.requests import NewRun
 from app.tasks.results import EncodedResult
 from app.tasks.retry import Backoff, Fatal, Retry
@@ -38,6 +39,17 @@ Sessions = Mapping[str, AsyncSession | Session]
 
 
 @dataclass(frozen=True)
+class Told:
+    """What the attempt has told and nobody has written yet; `unsure` when an earlier try to write
+    it may have been committed.
+    """
+
+    entries: Sequence[Entry] = ()
+    attempt: int = 0
+    unsure: bool = False
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The end of an attempt: the transition with its values, and what is committed together with
     it.
@@ -47,19 +59,19 @@ class Outcome:
     values: dict[str, Any]
     retry_after_seconds: float | None = None
     dead_letter: dict[str, Any] | None = None
-    logs: list[dict[str, Any]] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
     children: list[NewRun] = field(default_factory=list)
 
     @property
     def is_alone(self) -> bool:
         """Whether the transition is all that has to be written."""
-        return not (self.dead_letter or self.logs or self.children)
+        return not (self.dead_letter or self.told.entries or self.children)
 
 
-def succeeded(result: EncodedResult, logs: list[dict[str, Any]], children: list[NewRun]) -> Outcome:
+def succeeded(result: EncodedResult, told: Told, children: list[NewRun]) -> Outcome:
     """Return the outcome of a function that returned."""
     return Outcome(
-        SUCCEED, {"result": result.value, "result_ref": result.ref}, logs=logs, children=children
+        SUCCEED, {"result": result.value, "result_ref": result.ref}, told=told, children=children
     )
 
 
@@ -67,32 +79,31 @@ def failed(
     claim: Row[Any],
     error: BaseException,
     retry_on: tuple[type[BaseException], ...],
-    logs: list[dict[str, Any]],
+    told: Told,
 ) -> Outcome:
     """Return the outcome of a function that raised: another attempt, cancelled, or failed
     for good.
     """
     if isinstance(error, RunCancelled):
-        return Outcome(CANCEL_RUNNING, {}, logs=logs)
+        return Outcome(CANCEL_RUNNING, {}, told=told)
     retryable = is_retryable(error, retry_on)
-    told = error_document(error, retryable=retryable)
+    document = error_document(error, retryable=retryable)
     if retryable and claim.attempt < claim.max_attempts:
         delay = retry_delay(claim, error)
-        detail = {"error": told["type"], "delay_seconds": round(delay, 3)}
-        return Outcome(
-            RETRY, {"error": told, "delay_seconds": delay, "detail": detail}, delay, logs=logs
-        )
+        detail = {"error": document["type"], "delay_seconds": round(delay, 3)}
+        values = {"error": document, "delay_seconds": delay, "detail": detail}
+        return Outcome(RETRY, values, delay, told=told)
     letter = (
         None
         if claim.options.get("on_failure") == "discard"
-        else dead_letter(claim, told, origin="run")
+        else dead_letter(claim, document, origin="run")
     )
     values = {
-        "error": told,
+        "error": document,
         "dead_letter_id": letter and letter["id"],
-        "detail": {"error": told["type"]},
+        "detail": {"error": document["type"]},
     }
-    return Outcome(FAIL, values, dead_letter=letter, logs=logs)
+    return Outcome(FAIL, values, dead_letter=letter, told=told)
 
 
 def is_retryable(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> bool:
@@ -237,6 +248,7 @@ def _values(claim: Row[Any], outcome: Outcome, worker: str) -> dict[str, Any]:
     fixed = {
         "run_id": claim.id,
         "held_fence": claim.fence,
+        "ahead": len(outcome.told.entries),
         "actor": "worker",
         "worker": worker,
         "detail": None,
@@ -254,8 +266,11 @@ def _write_outcome(
         return None
     if outcome.dead_letter:
         connection.execute(insert(DeadLetter), outcome.dead_letter)
-    if outcome.logs:
-        connection.execute(insert(TaskRunLog), outcome.logs)
+    if entries := outcome.told.entries:
+        # Looked for behind the lock of the row, where no lost try can come in between.
+        told_by = {"run_id": row.id, "attempt": outcome.told.attempt}
+        left = unwritten(connection, told_by, entries) if outcome.told.unsure else entries
+        insert_entries(connection, told_by, row.last_seq - 1, left)
     if outcome.children:
         insert_children(connection, outcome.children)
     return row

@@ -14,7 +14,7 @@ from app.db import Databases
 from app.db.types import db_now
 from app.tasks.errors import TaskNotRegistered
 from app.tasks.models import TaskRun, TaskRunEvent
-from app.tasks.outcomes import Outcome, error_document, failed
+from app.tasks.outcomes import Outcome, Told, error_document, failed
 from app.tasks.statuses import Status
 from app.tasks.transitions import POSTPONE
 
@@ -41,7 +41,7 @@ async def postponed(databases: Databases, claim: Row[Any], patience_seconds: flo
     times, waited_seconds = await _waits(databases, claim.id)
     error = TaskNotRegistered(f"No worker knows the task '{claim.function}'.")
     if waited_seconds >= patience_seconds:
-        return failed(claim, error, (), [])
+        return failed(claim, error, (), Told())
     delay = min(_FIRST_SECONDS * 2.0 ** min(times, 20), _LONGEST_SECONDS)
     values = {
         "error": error_document(error, retryable=True),
@@ -56,7 +56,7 @@ async def _waits(databases: Databases, run_id: str) -> tuple[int, float]:
     statement = (
         select(_EVENT.to_status, _EVENT.detail, _EVENT.at, db_now().label("now"))
         .where(_EVENT.run_id == run_id)
-        .order_by(_EVENT.id.desc())
+        .order_by(_EVENT.seq.desc())
         .limit(_MOST_EVENTS)
     )
     async with databases.autocommit(APPLICATION_BIND) as connection:

@@ -15,7 +15,7 @@ from app.db import Databases
 from app.tasks.errors import StaleAttempt
 from app.tasks.loops import cancel_leftovers, run_on
 from app.tasks.models import TaskRun
-from app.tasks.outcomes import Outcome, Sessions, failed, record
+from app.tasks.outcomes import Outcome, Sessions, Told, failed, record
 from app.tasks.statuses import Status
 from app.tasks.transitions import SUCCEED
 
@@ -83,8 +83,8 @@ class Recorder:
 def _instead(claim: Row[Any], wanted: Outcome, error: Exception) -> Outcome:
     """Return the outcome to record when the wanted one cannot be: the least that tells the end."""
     if wanted.transition is SUCCEED:
-        return failed(claim, error, (Exception,), [])
-    return replace(wanted, logs=[], children=[])
+        return failed(claim, error, (Exception,), Told())
+    return replace(wanted, told=Told(), children=[])
 
 
 def _tell(error: Exception, number: int) -> None:

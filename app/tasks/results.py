@@ -32,4 +32,9 @@ def result_key(run_id: str, fence: int) -> str:
     The fence is in it, so that a zombie cannot write over the result of the attempt
     that took over.
     """
-    return f"{RESULTS}{run_id[:8]}/{run_id}.{fence}.json"
+    return f"{result_folder(run_id)}{run_id}.{fence}.json"
+
+
+def result_folder(run_id: str) -> str:
+    """Return the folder that the results of a run are in, with those of runs made beside it."""
+    return f"{RESULTS}{run_id[:8]}/"

@@ -3,12 +3,9 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import starmap
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, String, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Row
 
 from app.common.ids import parse_id
@@ -17,37 +14,13 @@ from app.db import Databases
 from app.tasks.errors import InvalidCursor, RunHasEnded, RunNotFound
 from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
 from app.tasks.requests import Caller
-from app.tasks.statuses import ENDED, Status
+from app.tasks.run_lists import Page, RunFilters, RunLists, decode_seq, encode_seq, visible_to
+from app.tasks.statuses import ENDED
 from app.tasks.transitions import CANCEL_WAITING, REQUEST_CANCEL, apply
 
+_ALL = 1_000_000
 _RUN = TaskRun.__table__.c
-_EVENT = TaskRunEvent.__table__.c
 _LOG = TaskRunLog.__table__.c
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFilters:
-    """What a list of runs is narrowed to; every filter that is given must hold."""
-
-    statuses: Sequence[Status] = ()
-    task: str | None = None
-    queue: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    batch_id: str | None = None
-    parent_id: str | None = None
-    schedule_id: str | None = None
-    trace_id: str | None = None
-    q: str | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of a list, and the cursor of the next part, None at the end."""
-
-    items: list[Row[Any]]
-    next_cursor: str | None
 
 
 class Runs:
@@ -55,6 +28,7 @@ class Runs:
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
+        self._lists = RunLists(databases)
 
     async def get(self, run_id: str, principal: Caller) -> Row[Any]:
         """Return the row of a run; RunNotFound when there is none that the caller may see."""
@@ -73,30 +47,68 @@ class Runs:
         self, filters: RunFilters, limit: int, cursor: str | None, principal: Caller
     ) -> Page:
         """Return runs, newest first; InvalidCursor for a cursor that this list did not make."""
-        statement = self._filtered(filters).where(visible_to(principal))
-        if cursor is not None:
-            statement = statement.where(_RUN.id < decode_cursor(cursor))
-        statement = statement.order_by(_RUN.id.desc()).limit(limit + 1)
+        return await self._lists.page(filters, limit, cursor, principal)
+
+    async def events(self, run_id: str, principal: Caller) -> Sequence[Row[Any]]:
+        """Return all transitions of a run in order."""
+        return (await self.events_page(run_id, principal, limit=_ALL)).items
+
+    async def logs(self, run_id: str, principal: Caller) -> Sequence[Row[Any]]:
+        """Return all lines that the run's task wrote, in order."""
+        return (await self.logs_page(run_id, principal, limit=_ALL)).items
+
+    async def events_page(
+        self, run_id: str, principal: Caller, *, limit: int, cursor: str | None = None
+    ) -> Page:
+        """Return transitions of a run in order, those behind the cursor."""
+        run = await self.get(run_id, principal)
+        return await self._told(run.id, TaskRunEvent.__table__, "e", limit, cursor)
+
+    async def logs_page(
+        self,
+        run_id: str,
+        principal: Caller,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        levels: Sequence[str] = (),
+    ) -> Page:
+        """Return lines of the run's task in order, those behind the cursor; of `levels`, if any."""
+        run = await self.get(run_id, principal)
+        wanted = [_LOG.level.in_(levels)] if levels else []
+        return await self._told(run.id, TaskRunLog.__table__, "l", limit, cursor, *wanted)
+
+    async def children(self, run_id: str, principal: Caller) -> dict[str, int]:
+        """Return how many children a run has, by status."""
+        run = await self.get(run_id, principal)
+        statement = (
+            select(_RUN.status, func.count().label("runs"))
+            .where(_RUN.parent_id == run.id, visible_to(principal))
+            .group_by(_RUN.status)
+        )
+        async with self._databases.autocommit(APPLICATION_BIND) as connection:
+            return {row.status: row.runs for row in await connection.execute(statement)}
+
+    async def _told(
+        self,
+        run_id: str,
+        table: Any,
+        kind: Literal["e", "l"],
+        limit: int,
+        cursor: str | None,
+        *wanted: ColumnElement[bool],
+    ) -> Page:
+        after = 0 if cursor is None else decode_seq(kind, cursor)
+        statement = (
+            select(table)
+            .where(table.c.run_id == run_id, table.c.seq > after, *wanted)
+            .order_by(table.c.seq)
+            .limit(limit + 1)
+        )
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             rows = list((await connection.execute(statement)).all())
         more = len(rows) > limit
-        return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
-
-    async def events(self, run_id: str, principal: Caller) -> Sequence[Row[Any]]:
-        """Return the transitions of a run in order."""
-        run = await self.get(run_id, principal)
-        async with self._databases.autocommit(APPLICATION_BIND) as connection:
-            statement = (
-                select(TaskRunEvent.__table__).where(_EVENT.run_id == run.id).order_by(_EVENT.id)
-            )
-            return (await connection.execute(statement)).all()
-
-    async def logs(self, run_id: str, principal: Caller) -> Sequence[Row[Any]]:
-        """Return the lines that the run's task wrote, in order."""
-        run = await self.get(run_id, principal)
-        async with self._databases.autocommit(APPLICATION_BIND) as connection:
-            statement = select(TaskRunLog.__table__).where(_LOG.run_id == run.id).order_by(_LOG.id)
-            return (await connection.execute(statement)).all()
+        return Page(rows[:limit], encode_seq(kind, rows[limit - 1].seq) if more else None)
 
     async def cancel(self, run_id: str, principal: Caller) -> Row[Any]:
         """Cancel a waiting run at once, ask a running one to stop; RunHasEnded when there is
@@ -122,39 +134,14 @@ class Runs:
             statement = select(DeadLetter.__table__).where(DeadLetter.run_id == run_id)
             return (await connection.execute(statement)).one_or_none()
 
-    def _filtered(self, filters: RunFilters) -> Select[Any]:
-        exact = {
-            name: getattr(filters, name)
-            for name in ("task", "queue", "batch_id", "parent_id", "schedule_id", "trace_id")
-        }
-        conditions: list[ColumnElement[bool]] = [
-            _RUN[name] == value for name, value in exact.items() if value is not None
-        ]
-        if filters.statuses:
-            conditions.append(_RUN.status.in_(list(filters.statuses)))
-        if filters.created_after is not None:
-            conditions.append(_RUN.created_at >= filters.created_after)
-        if filters.created_before is not None:
-            conditions.append(_RUN.created_at < filters.created_before)
-        if filters.labels:
-            conditions.append(self._has_labels(filters.labels))
-        if filters.q:
-            conditions.append(_matches(filters.q))
-        return select(TaskRun.__table__).where(and_(True, *conditions))  # noqa: FBT003 - and_() needs a first clause
-
-    def _has_labels(self, labels: Mapping[str, str]) -> ColumnElement[bool]:
-        if self._databases.dialect(APPLICATION_BIND) == "postgresql":
-            return _RUN.labels.op("@>", is_comparison=True)(dict(labels))
-        return and_(True, *starmap(_has_label, labels.items()))  # noqa: FBT003 - and_() needs a first clause
-
 
 def encode_cursor(run_id: str) -> str:
-    """Return an opaque cursor that stands behind the run in a list."""
+    """Return an opaque cursor that stands behind the id in a list."""
     return base64.urlsafe_b64encode(f"1:{run_id}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> str:
-    """Return the run id of a cursor; InvalidCursor for anything that `encode_cursor` does
+    """Return the id of a cursor; InvalidCursor for anything that `encode_cursor` does
     not make.
     """
     try:
@@ -167,28 +154,3 @@ def decode_cursor(cursor: str) -> str:
     except (binascii.Error, ValueError, UnicodeDecodeError):
         raise InvalidCursor("The cursor was not made by this list.") from None
     return run_id
-
-
-def _has_label(name: str, value: str) -> ColumnElement[bool]:
-    # Compared as keys, not as a path: a label's name may hold dots and quotes.
-    pairs = func.json_each(_RUN.labels).table_valued("key", "value")
-    return select(pairs.c.key).where(pairs.c.key == name, pairs.c.value == value).exists()
-
-
-def visible_to(principal: Caller) -> ColumnElement[bool]:
-    """Return the condition on runs that the caller may see: those of the caller's tenant."""
-    return _RUN.tenant.is_(None) if principal.tenant is None else _RUN.tenant == principal.tenant
-
-
-def _matches(text: str) -> ColumnElement[bool]:
-    """Search in the task's name and the error's type and message; the wildcards of LIKE mean
-    themselves.
-    """
-    pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    return or_(
-        _RUN.task.ilike(pattern, escape="\\"),
-        *(
-            _RUN.error.op("->>", return_type=String())(literal(part)).ilike(pattern, escape="\\")
-            for part in ("type", "message")
-        ),
-    )

@@ -12,7 +12,8 @@ from app.common.ids import parse_id
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.requests import Caller
-from app.tasks.runs import Page, decode_cursor, encode_cursor
+from app.tasks.run_lists import Page
+from app.tasks.runs import decode_cursor, encode_cursor
 from app.tasks.schedule_errors import ScheduleHasChanged, ScheduleNotFound
 from app.tasks.schedule_models import ScheduleFiring, StoredSchedule
 

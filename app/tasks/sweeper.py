@@ -7,7 +7,7 @@ so that a former leader that wakes up late can do no harm.
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,6 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
-    delete,
     literal_column,
     or_,
     select,
@@ -28,17 +27,14 @@ from app.common.logging import get_logger
 from app.common.metrics import SWEPT
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
-from app.tasks.batches import forget_batches
 from app.tasks.dead_letter_archive import archive, fail_for_good
-from app.tasks.firing import forget_firings
 from app.tasks.frozen_sessions import end_frozen_sessions
 from app.tasks.leadership import hold
-from app.tasks.limit_models import QueuePause, RateBucket
-from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
+from app.tasks.limit_models import QueuePause
+from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.requests import wakeup_of
-from app.tasks.results import RESULTS
+from app.tasks.retention import Purge, Retention
 from app.tasks.services import Services
-from app.tasks.statuses import ENDED
 from app.tasks.transitions import (
     EXPIRE,
     GIVE_UP,
@@ -50,9 +46,6 @@ DUTY = "sweeper"
 _LEASE_SECONDS = 10.0
 _LIMIT = 500
 _FROZEN_SECONDS = 10.0
-_RETENTION_EVERY = 60  # sweeps
-_RETENTION_ROUNDS = 20
-_UNUSED_SECONDS = 60.0
 _RUN = TaskRun.__table__.c
 # Written out, not bound: a partial index serves only a condition that the planner can read.
 _IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")
@@ -69,15 +62,24 @@ log = get_logger(__name__)
 class Sweeper:
     """Sends unpublished rows again, takes back lost leases, expires, and keeps dead letters."""
 
-    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        services: Services,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        expired: Sequence[Purge] = (),
+    ) -> None:
+        """Take the services; `expired` delete what other rooms keep for a time (`Retention`)."""
         self._services = services
         self._clock = clock
         self._databases = services.databases
         self._celery = services.settings.celery
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()[-12:]}"
-        self._sweeps = 0
         self._was_away = False
         self._spares_workers_until = clock()
+        self._retention = Retention(services, expired=expired)
+        self._interval = services.settings.retention.interval_seconds
+        self._purge_at = 0.0
 
     async def sweep(self) -> bool:
         """Make one round; return whether this process leads, else nothing was done."""
@@ -90,10 +92,15 @@ class Sweeper:
         await self._send_unpublished()
         await self._send_overdue()
         await self._call_waiting()
-        if self._sweeps % _RETENTION_EVERY == 0:
-            await self._forget_old()
-        self._sweeps += 1
+        await self._forget_old()
         return True
+
+    async def _forget_old(self) -> None:
+        """Purge when it is time to; the next sweep goes on with what the budget has left over."""
+        now = self._clock()
+        if now >= self._purge_at:
+            is_done = await self._retention.purge()
+            self._purge_at = now + (self._interval if is_done else 0.0)
 
     async def _leads(self) -> bool:
         try:
@@ -216,56 +223,6 @@ class Sweeper:
     async def _due(self, statement: Select[Any]) -> list[Row[Any]]:
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             return list((await connection.execute(statement.limit(_LIMIT))).all())
-
-    async def _forget_old(self) -> None:
-        """Delete what is past its retention, a bounded number of rows a round."""
-        retention = self._services.settings.retention
-        for _ in range(_RETENTION_ROUNDS):
-            if await self._forget_runs(retention.runs_days) < _LIMIT:
-                break
-        for _ in range(_RETENTION_ROUNDS):
-            days = retention.schedule_firings_days
-            if await forget_firings(self._databases, days, _LIMIT) < _LIMIT:
-                break
-        await forget_batches(self._databases, retention.runs_days, _LIMIT)
-        letters = select(DeadLetter.id).where(
-            DeadLetter.created_at < db_now_plus(-86_400.0 * retention.dead_letters_days)
-        )
-        async with self._databases.begin(APPLICATION_BIND) as connection:
-            await connection.execute(
-                delete(DeadLetter).where(DeadLetter.id.in_(letters.limit(_LIMIT).scalar_subquery()))
-            )
-            await connection.execute(
-                delete(IdempotencyRecord).where(IdempotencyRecord.expires_at < db_now())
-            )
-            # A rate that was not used for so long is as good as new.
-            await connection.execute(
-                delete(RateBucket).where(RateBucket.next_at < db_now_plus(-_UNUSED_SECONDS))
-            )
-
-    async def _forget_runs(self, days: int) -> int:
-        """Delete some runs that ended so long ago, with what is kept of them elsewhere."""
-        rows = await self._due(
-            select(_RUN.id, _RUN.result_ref).where(
-                _RUN.finished_at < db_now_plus(-86_400.0 * days),
-                _RUN.status.in_(ENDED),
-                # Without its run a dead letter could not be replayed.
-                _RUN.id.not_in(select(DeadLetter.run_id).where(_IS_KEPT)),
-            )
-        )
-        for row in rows:
-            # Files first: a crash in between leaves rows, which the next round finds again.
-            # A document that a plugin stored itself is that plugin's to delete.
-            if row.result_ref is not None and row.result_ref.startswith(RESULTS):
-                await self._services.storage.delete(row.result_ref)
-        ids = [row.id for row in rows]
-        async with self._databases.begin(APPLICATION_BIND) as connection:
-            await connection.execute(delete(TaskRun).where(_RUN.id.in_(ids)))
-            # A key whose run is gone would stand for nothing.
-            await connection.execute(
-                delete(IdempotencyRecord).where(IdempotencyRecord.run_id.in_(ids))
-            )
-        return len(rows)
 
 
 def _seconds_until(row: Row[Any]) -> float:

@@ -39,10 +39,12 @@ from app.tasks.statuses import WAITING, Status
 
 RUN = TaskRun.__table__.c
 _EVENT = TaskRunEvent.__table__.c
-_EVENT_COLUMNS = ("run_id", "from_status", "to_status", "attempt", "actor", "worker", "detail")
+_EVENT_COLUMNS = (
+    "run_id", "seq", "from_status", "to_status", "attempt", "actor", "worker", "detail",
+)  # fmt: skip
 
 Params = Mapping[str, Any]
-_TOLD_BY: dict[str, Any] = {"actor": "core", "worker": None, "detail": None}
+_TOLD_BY: dict[str, Any] = {"actor": "core", "worker": None, "detail": None, "ahead": 0}
 
 
 def _float(name: str) -> ColumnElement[float]:
@@ -60,7 +62,7 @@ class Transition:
     def event(self) -> Any:
         """The INSERT of the event, for the transaction in which the update has moved the row."""
         moved = (
-            select(RUN.id, RUN.status, RUN.attempt)
+            select(RUN.id, RUN.last_seq, RUN.previous_status, RUN.status, RUN.attempt)
             .where(RUN.id == bindparam("run_id", type_=IdType))
             .subquery()
         )
@@ -80,18 +82,10 @@ class Transition:
 
 
 def _event_of(moved: Any) -> Select[Any]:
-    # The status before is the last one that the events tell of: an UPDATE cannot return old values
-    # here.
-    before = (
-        select(_EVENT.to_status)
-        .where(_EVENT.run_id == moved.c.id)
-        .order_by(_EVENT.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     return select(
         moved.c.id,
-        before,
+        moved.c.last_seq,
+        moved.c.previous_status,
         moved.c.status,
         moved.c.attempt,
         bindparam("actor", type_=String),
@@ -106,11 +100,18 @@ BRIEF = (
     RUN.id, RUN.task, RUN.function, RUN.status, RUN.attempt, RUN.max_attempts, RUN.fence, RUN.queue,
     RUN.priority,
     RUN.options, RUN.trace_id, RUN.scheduled_for, RUN.started_at, RUN.parent_id, RUN.limit_key,
+    RUN.last_seq, RUN.previous_status,
 )  # fmt: skip
 
 
 def _moving(name: str, statement: Update, *columns: ColumnElement[Any]) -> Transition:
-    return Transition(name, statement.returning(*(columns or BRIEF)))
+    """Return the transition; its event takes the next number of the run, behind those of `ahead`
+    other things that the same commit tells.
+    """
+    numbered = statement.values(
+        last_seq=RUN.last_seq + 1 + bindparam("ahead", type_=Integer), previous_status=RUN.status
+    )
+    return Transition(name, numbered.returning(*(columns or BRIEF)))
 
 
 _THIS_RUN = RUN.id == bindparam("run_id", type_=IdType)
@@ -160,7 +161,7 @@ def _claiming(name: str, guard: ColumnElement[bool], **more: Any) -> Transition:
 
 CLAIM = _claiming("claim", RUN.limit_key.is_(None))
 # Only with the key's lock, by `app.tasks.limiting`, which has counted before.
-CLAIM_LIMITED = _claiming("claim", RUN.limit_key.is_not(None), held_until=null())
+CLAIM_LIMITED = _claiming("claim", RUN.limit_key.is_not(None), held_until=None)
 
 SUCCEED = _moving(
     "succeed",
@@ -188,7 +189,8 @@ FAIL = _moving(
 )
 
 CANCEL_RUNNING = _moving(
-    "cancel_running", update(TaskRun).where(_THIS_ATTEMPT).values(status=Status.CANCELLED, **_ENDED)
+    "cancel_running",
+    update(TaskRun).where(_THIS_ATTEMPT).values(status=Status.CANCELLED, **_ENDED),
 )
 
 _IS_WANTED = RUN.cancel_requested_at.is_(None)
@@ -377,12 +379,6 @@ MARK_PUBLISHED = (
 
 HOLD_FOR_SWEEPER = (
     update(TaskRun).where(_THIS_RUN, _WAITS).values(published_at=null(), updated_at=db_now())
-)
-
-REPORT_PROGRESS = (
-    update(TaskRun)
-    .where(_THIS_ATTEMPT)
-    .values(progress=bindparam("progress", type_=JsonType()), updated_at=db_now())
 )
 
 REQUEST_CANCEL = (

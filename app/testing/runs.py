@@ -64,7 +64,7 @@ class Run:
     def statuses(self) -> list[str]:
         """The statuses that the run has gone through, in order."""
         events = TaskRunEvent.__table__
-        statement = select(events).where(TaskRunEvent.run_id == self.id).order_by(TaskRunEvent.id)
+        statement = select(events).where(TaskRunEvent.run_id == self.id).order_by(TaskRunEvent.seq)
         return [row.to_status for row in self._rows(statement)]
 
     @property

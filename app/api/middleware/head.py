@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+IS_HEAD = "taskyard.is_head"
+
 
 class HeadMiddleware:
     """Runs HEAD as GET and keeps the body back (RFC 9110, section 9.3.2)."""
@@ -20,4 +22,6 @@ class HeadMiddleware:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+        # An endless answer has to end by itself: nobody reads on until it does.
+        asked = {**scope, "method": "GET", IS_HEAD: True}
+        await self.app(asked, receive, send_without_body)

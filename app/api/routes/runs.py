@@ -1,30 +1,43 @@
 """Running tasks and looking at the runs."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.api.accepting import answer_accepted
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import CoreServices, Manager, Reader, Runner
 from app.api.faults import in_body
+from app.api.links import run_links
 from app.api.request_headers import HEADER_PARAMETERS, IdempotencyKey, WaitSeconds
 from app.api.run_filters import LABEL_PARAMETER, Filters, Limit
 from app.api.run_views import event_view, log_view, run_view
-from app.api.schemas import AcceptedRun, Run, RunEventList, RunList, RunLogList, RunTaskBody
+from app.api.schemas import (
+    AcceptedRun,
+    Run,
+    RunChildren,
+    RunEventList,
+    RunList,
+    RunLogList,
+    RunTaskBody,
+)
+from app.api.streaming import RESUME_PARAMETER, EventStream, ResumeAt, desk_of, events_of
 from app.common.redaction import redact
 from app.common.strict_json import dump_bytes
 from app.common.tracing import current_trace, new_trace
 from app.storage import StorageReader
 from app.tasks.errors import TaskNotFinished
 from app.tasks.requests import RunRequest
-from app.tasks.statuses import Status
+from app.tasks.statuses import ENDED, Status
 
 router = APIRouter(prefix="/tasks", tags=["runs"])
 
 TaskId = Annotated[str, Path(description="The run's id.")]
+LongLimit = Annotated[int, Query(ge=1, le=1000)]
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 
 
 @router.post(
@@ -114,17 +127,79 @@ async def get_task_result(task_id: TaskId, services: CoreServices, caller: Reade
 
 
 @router.get("/{task_id}/events")
-async def list_run_events(task_id: TaskId, services: CoreServices, caller: Reader) -> RunEventList:
+async def list_run_events(
+    task_id: TaskId,
+    services: CoreServices,
+    caller: Reader,
+    limit: LongLimit = 200,
+    cursor: str | None = None,
+) -> RunEventList:
     """Return each transition of a run, oldest first."""
-    rows = await services.runs.events(task_id, caller)
-    return RunEventList(items=[event_view(row) for row in rows])
+    scope = ("events", task_id, caller.tenant)
+    inner = open_cursor(cursor, scope)
+    page = await services.runs.events_page(task_id, caller, limit=limit, cursor=inner)
+    items = [event_view(row) for row in page.items]
+    return RunEventList(items=items, next_cursor=seal_cursor(page.next_cursor, scope))
 
 
 @router.get("/{task_id}/logs")
-async def list_run_logs(task_id: TaskId, services: CoreServices, caller: Reader) -> RunLogList:
+async def list_run_logs(
+    task_id: TaskId,
+    services: CoreServices,
+    caller: Reader,
+    level: Annotated[Level | None, Query(description="This level and those above it.")] = None,
+    limit: LongLimit = 200,
+    cursor: str | None = None,
+) -> RunLogList:
     """Return the lines that the task wrote through its context, oldest first."""
-    rows = await services.runs.logs(task_id, caller)
-    return RunLogList(items=[log_view(row) for row in rows])
+    scope = ("logs", task_id, level, caller.tenant)
+    inner = open_cursor(cursor, scope)
+    levels = LEVELS[LEVELS.index(level) :] if level else ()
+    page = await services.runs.logs_page(task_id, caller, limit=limit, cursor=inner, levels=levels)
+    items = [log_view(row) for row in page.items]
+    return RunLogList(items=items, next_cursor=seal_cursor(page.next_cursor, scope))
+
+
+@router.get("/{task_id}/children")
+async def count_run_children(
+    task_id: TaskId, services: CoreServices, caller: Reader, request: Request
+) -> RunChildren:
+    """Return how many children a run has, by status; the link leads to the list of them."""
+    counts = await services.runs.children(task_id, caller)
+    return RunChildren(
+        total=sum(counts.values()),
+        counts={Status(status): count for status, count in sorted(counts.items())},
+        links={"list": run_links(request, task_id)["children"]},
+    )
+
+
+@router.get(
+    "/{task_id}/stream",
+    response_class=EventStream,
+    responses={
+        200: {
+            "description": "Server-sent events: `status`, `progress`, `log`, and last `end`",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The client has seen the end of the run"},
+        429: {"description": "The caller follows too many runs"},
+    },
+    openapi_extra={"parameters": [RESUME_PARAMETER]},
+)
+async def stream_run(
+    task_id: TaskId, services: CoreServices, caller: Reader, resume: ResumeAt, request: Request
+) -> Response:
+    """Follow a run: all that was told of it, then what happens, in order; it ends with the run.
+
+    `Last-Event-ID` resumes behind an event, so a client that was cut off sees each event once.
+    """
+    run = await services.runs.get(task_id, caller)
+    resume.check(run)
+    if resume.at_end and run.status in ENDED:
+        return Response(status_code=204)
+    desk = desk_of(request)
+    leave = desk.take_seat(caller)
+    return EventStream(events_of(request, desk, run.id, resume), leave)
 
 
 @router.post("/{task_id}/cancel", status_code=202)

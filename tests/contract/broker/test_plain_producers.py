@@ -11,7 +11,7 @@ from kombu import Exchange, Queue
 
 from app.common.ids import new_id
 from app.tasks.errors import RunNotFound
-from app.tasks.runs import RunFilters
+from app.tasks.run_lists import RunFilters
 from tests.contract.broker.test_worker import yard
 from tests.contract.broker.yards import Yard, await_it
 from tests.harness import Somebody

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.tasks.batches import SubmittedBatch, forget_batches
 from app.tasks.errors import BatchNotFound, IdempotencyKeyReused, InvalidBatch, ParamsTooLarge
 from app.tasks.requests import RunOptions, RunRequest
-from app.tasks.runs import RunFilters
+from app.tasks.run_lists import RunFilters
 from app.tasks.statuses import Status
 from tests.harness import Installation, Somebody
 from tests.harness import _long_ago as long_ago

@@ -9,7 +9,7 @@ from app import register_task
 from app.tasks.errors import StaleAttempt
 from app.tasks.execution import Disposition
 from app.tasks.losses import WorkerLost, end_cancelled, give_back, record_loss
-from app.tasks.outcomes import record, succeeded
+from app.tasks.outcomes import Told, record, succeeded
 from app.tasks.results import EncodedResult
 from app.tasks.transitions import CLAIM, REQUEST_CANCEL, apply
 from tests.harness import Installation
@@ -56,7 +56,7 @@ def lose(yard: Installation, run_id: str, owner: str = OWNER, error: Exception =
 def assert_fenced_off(yard: Installation, claimed: Any) -> None:
     """The attempt's process, should it not be dead after all, can write nothing any more."""
     before = yard.row(claimed.id)
-    outcome = succeeded(EncodedResult(value="late"), [], [])
+    outcome = succeeded(EncodedResult(value="late"), Told(), [])
     with pytest.raises(StaleAttempt):
         yard.run(record(yard.services.databases, claimed, outcome, {}, "gone"))
     assert yard.row(claimed.id) == before

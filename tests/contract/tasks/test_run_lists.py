@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,13 @@ import pytest
 from app import Fatal, TaskContext, register_task
 from app.common.ids import new_id
 from app.tasks.errors import InvalidCursor, RunHasEnded, RunNotFound
-from app.tasks.runs import Page, RunFilters, decode_cursor, encode_cursor
+from app.tasks.run_lists import (
+    Page,
+    RunFilters,
+    RunLists,
+    decode_place,
+    encode_place,
+)
 from app.tasks.statuses import Status
 from app.tasks.transitions import CLAIM, RETRY, apply
 from tests.harness import Installation, Somebody
@@ -187,15 +193,17 @@ def test_lists_stay_within_a_tenant(install: Install) -> None:
 
 
 def test_a_cursor_is_read_back() -> None:
-    run_id = new_id()
-    assert decode_cursor(encode_cursor(run_id)) == run_id
+    place = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), new_id()
+    assert decode_place(encode_place(*place)) == place
 
 
 def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-GOOD = encode_cursor("0198c0de-0000-7000-8000-00000000abcd")
+ID = "0198c0de-0000-7000-8000-00000000abcd"
+MOMENT = "2026-01-02T03:04:05.678901Z"
+GOOD = encode_place(datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), ID)
 
 
 @pytest.mark.parametrize(
@@ -210,16 +218,20 @@ GOOD = encode_cursor("0198c0de-0000-7000-8000-00000000abcd")
         GOOD + "=",
         GOOD + "A",
         GOOD.swapcase(),
-        encoded("1:nothing"),
-        encoded("2:0198c0de-0000-7000-8000-00000000abcd"),
-        encoded("1:0198C0DE-0000-7000-8000-00000000ABCD"),
-        encoded("1:0198c0de-0000-7000-8000-00000000abcd "),
+        encoded(f"2|{MOMENT}|nothing"),
+        encoded(f"2|{MOMENT}"),
+        encoded(f"1|{MOMENT}|{ID}"),
+        encoded(f"2|{MOMENT}|{ID.upper()}"),
+        encoded(f"2|{MOMENT}|{ID} "),
+        encoded(f"2|2026-01-02T03:04:05.678901|{ID}"),
+        encoded(f"2|2026-01-02|{ID}"),
+        encoded(f"2|yesterday|{ID}"),
         "A" * 10_000,
     ],
 )
 def test_a_cursor_of_another_making_is_refused(install: Install, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
-        decode_cursor(cursor)
+        decode_place(cursor)
     with pytest.raises(InvalidCursor):
         page(install(plain), 1, cursor)
 
@@ -296,3 +308,54 @@ def test_a_cancel_between_running_and_waiting_is_not_lost(
 
     monkeypatch.setattr(runs, "_cancel_once", meanwhile)
     assert yard.run(runs.cancel(run_id, Somebody())).status == "CANCELLED"
+
+
+def test_the_newest_come_first_whatever_their_ids_are(install: Install) -> None:
+    """A run that a plain producer of Celery made has an id without a time in it."""
+    yard = install(plain)
+    foreign = "00000000-0000-4000-8000-000000000001"
+    first = yard.submit("test.plain").task_id
+    yard.submit("test.plain", task_id=foreign)
+    yard.sql(
+        "UPDATE task_runs SET created_at = :then WHERE id = :id",
+        id=bound(yard, first),
+        then="2026-01-01 00:00:00.000000" if yard.is_sqlite else datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    assert ids(yard) == [foreign, first]
+    assert [row.id for row in page(yard, 1, page(yard, 1).next_cursor).items] == [first]
+
+
+def test_pages_of_several_statuses_are_merged_without_doubles(install: Install) -> None:
+    yard = install(plain, fails)
+    made = [yard.submit("test.plain").task_id for _ in range(4)]
+    made += [yard.submit("test.fails", {"text": "x"}).task_id for _ in range(4)]
+    for run_id in (made[0], made[2], made[5]):
+        yard.deliver(run_id)
+    wanted = [Status.FAILED, Status.PENDING, Status.FAILED]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        part = page(yard, 2, cursor, statuses=wanted)
+        seen += [row.id for row in part.items]
+        if (cursor := part.next_cursor) is None:
+            break
+    assert seen == [run_id for run_id in made[::-1] if run_id not in (made[0], made[2])]
+
+
+def test_a_search_looks_at_so_many_runs_for_a_page_and_goes_on(install: Install) -> None:
+    yard = install(plain, other)
+    found = [yard.submit("test.other_one").task_id for _ in range(2)]
+    for _ in range(5):
+        yard.submit("test.plain")
+    lists = RunLists(yard.services.databases, search_window=3)
+    pages, cursor = [], None
+    while True:
+        part = yard.run(lists.page(RunFilters(q="other"), 50, cursor, Somebody()))
+        pages.append([row.id for row in part.items])
+        if (cursor := part.next_cursor) is None:
+            break
+    assert pages == [[], [found[1]], [found[0]]]
+    # A full page ends where the last one that was found is, not where the window does.
+    first = yard.run(lists.page(RunFilters(q="test"), 2, None, Somebody()))
+    second = yard.run(lists.page(RunFilters(q="test"), 2, first.next_cursor, Somebody()))
+    assert [row.id for row in (*first.items, *second.items)] == ids(yard)[:4]

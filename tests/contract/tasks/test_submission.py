@@ -24,7 +24,7 @@ from app.tasks.errors import (
 )
 from app.tasks.idempotency import fingerprint_of
 from app.tasks.requests import MAX_LABELS, RunOptions, RunRequest
-from app.tasks.runs import RunFilters
+from app.tasks.run_lists import RunFilters
 from app.tasks.submission import Submitted
 from tests.harness import Installation, Somebody
 from tests.harness import _long_ago as long_ago

@@ -1,6 +1,9 @@
 """The sweeper's leadership, bounds and retention; cancelled runs that fail or fall silent."""
 
+import itertools
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ from app.common.ids import new_id
 from app.tasks import sweeper as sweeping
 from app.tasks.leadership import hold
 from app.tasks.requests import RunRequest
+from app.tasks.results import result_key
+from app.tasks.retention import Retention
 from app.tasks.sweeper import Sweeper
 from app.tasks.transitions import CLAIM, RELEASE, apply
 from app.tasks.transport import Wakeup
@@ -44,6 +49,15 @@ def count(yard: Installation, table: str) -> int:
 
 def then(yard: Installation) -> Any:
     return "2001-01-01 00:00:00.000000" if yard.is_sqlite else long_ago()
+
+
+def bound(yard: Installation, run_id: str) -> Any:
+    return run_id if yard.is_sqlite else uuid.UUID(run_id)
+
+
+def days_ago(yard: Installation, days: float) -> Any:
+    moment = datetime.now(UTC) - timedelta(days=days)
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}" if yard.is_sqlite else moment
 
 
 def end_lease(yard: Installation) -> None:
@@ -176,15 +190,80 @@ def test_retention_leaves_a_document_of_a_plugin(install: Install) -> None:
     assert yard.run(yard.services.storage.exists("jobs/one.json"))
 
 
-def test_retention_goes_on_until_nothing_old_is_left(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweeping, "_LIMIT", 2)
+def test_retention_goes_on_until_nothing_old_is_left(install: Install) -> None:
     yard = install(plain)
     for run_id in [submit_ended(yard) for _ in range(5)]:
         age(yard, run_id, "finished_at")
-    yard.run(Sweeper(yard.services).sweep())
+    assert yard.run(Retention(yard.services, limit=2).purge())
     assert count(yard, "task_runs") == 0
+
+
+def test_a_purge_ends_with_its_budget_and_goes_on_the_next_time(install: Install) -> None:
+    yard = install(plain)
+    for run_id in [submit_ended(yard) for _ in range(5)]:
+        age(yard, run_id, "finished_at")
+    seconds = itertools.count()
+    budget = yard.services.settings.retention.budget_seconds
+    retention = Retention(yard.services, limit=2, clock=lambda: next(seconds) * budget)
+    left = [5]
+    while left[-1]:
+        # The time is over after each part.
+        assert not yard.run(retention.purge())
+        left.append(count(yard, "task_runs"))
+        assert len(left) < 50
+    assert sorted(set(left)) == [0, 1, 3, 5]
+
+
+def test_a_task_has_its_own_retention(install: Install) -> None:
+    @register_task("test.short_lived", retention_days=2)
+    async def short_lived() -> None:
+        """Be forgotten soon."""
+
+    @register_task("test.long_lived", retention_days=36_000)
+    async def long_lived() -> None:
+        """Be remembered for long."""
+
+    yard = install(plain, short_lived, long_lived)
+    runs = {name: submit_ended(yard, name) for name in ("test.short_lived", "test.long_lived")}
+    fresh, old = submit_ended(yard, "test.short_lived"), submit_ended(yard)
+    middle = submit_ended(yard)
+    for run_id in (runs["test.short_lived"], middle):
+        yard.sql(
+            "UPDATE task_runs SET finished_at = :then WHERE id = :id",
+            id=bound(yard, run_id),
+            then=days_ago(yard, 5),
+        )
+    for run_id in (runs["test.long_lived"], old):
+        age(yard, run_id, "finished_at")
+    assert yard.run(Retention(yard.services).purge())
+    left = {str(row[0]) for row in yard.sql("SELECT id FROM task_runs")}
+    assert left == {fresh, middle, runs["test.long_lived"]}
+
+
+def test_retention_takes_the_files_of_lost_attempts_and_no_others(install: Install) -> None:
+    yard = install(large)
+    gone, kept = submit_ended(yard, "test.large"), submit_ended(yard, "test.large")
+    storage = yard.services.storage
+    orphan = result_key(gone, 77)
+    yard.run(storage.put(orphan, b"1"))
+    yard.run(storage.put(result_key(kept, 77), b"1"))
+    age(yard, gone, "finished_at")
+    assert yard.run(Retention(yard.services).purge())
+    assert not yard.run(storage.exists(orphan))
+    assert yard.run(storage.exists(result_key(kept, 77)))
+    assert yard.run(storage.exists(yard.row(kept).result_ref))
+
+
+def test_retention_calls_what_other_rooms_forget(install: Install) -> None:
+    called = []
+
+    async def forget() -> int:
+        called.append(1)
+        return 3
+
+    yard = install(plain)
+    assert yard.run(Sweeper(yard.services, expired=[forget]).sweep())
+    assert called == [1]
 
 
 def test_dead_letters_and_keys_have_their_own_retention(install: Install) -> None:
@@ -203,15 +282,17 @@ def test_dead_letters_and_keys_have_their_own_retention(install: Install) -> Non
     assert count(yard, "task_runs") == 2
 
 
-def test_retention_has_its_turn_once_in_many_sweeps(install: Install) -> None:
+def test_retention_has_its_turn_now_and_then(install: Install) -> None:
     yard = install(plain)
-    one = Sweeper(yard.services)
+    now = [100.0]
+    one = Sweeper(yard.services, clock=lambda: now[0])
     yard.run(one.sweep())
     age(yard, submit_ended(yard), "finished_at")
+    now[0] += yard.services.settings.retention.interval_seconds - 1
     yard.run(one.sweep())
     assert count(yard, "task_runs") == 1
-    for _ in range(sweeping._RETENTION_EVERY - 1):  # noqa: SLF001 - how many is not a promise
-        yard.run(one.sweep())
+    now[0] += 1
+    yard.run(one.sweep())
     assert count(yard, "task_runs") == 0
 
 

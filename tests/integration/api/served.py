@@ -16,16 +16,35 @@ POSTGRES = "API_TEST_POSTGRES_URL"
 def create() -> FastAPI:
     configure_logging("INFO", "json")
     folder, url = Path(os.environ[FOLDER]), os.environ.get(POSTGRES)
-    settings = embedded_settings(folder) if url is None else postgres_settings(folder, url)
+    own = {name: value for name, value in os.environ.items() if name.startswith("TASKYARD_STREAMS")}
+    if url is None:
+        settings = embedded_settings(folder, **own)
+    else:
+        settings = postgres_settings(folder, url, **own)
     app, _ = build(settings, Recorder())
     return app
 
 
-def postgres_settings(folder: Path, url: str) -> Settings:
+def postgres_settings(folder: Path, url: str, **environ: str) -> Settings:
     """Return settings with runs on Postgres, so that several processes can serve."""
-    environ = {
+    own = {
         "TASKYARD_PLUGINS": f'["lint", "{SAMPLE}"]',
         "TASKYARD_SECRETS_DIR": str(folder / "none"),
         "TASKYARD_DATABASES__POSTGRES_MAIN__URL": url,
     }
-    return load_settings(data_dir=folder, environ=environ)
+    return load_settings(data_dir=folder, environ={**own, **environ})
+
+
+if __name__ == "__main__":
+    import sys
+
+    import uvicorn
+
+    from app.main import server_config
+
+    application = create()
+    settings = application.state.services.core.settings
+    config = server_config(
+        application, settings, port=int(sys.argv[1]), timeout_graceful_shutdown=60
+    )
+    uvicorn.Server(config).run()

@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy.engine import Row
 
 from app import Fatal, Retry
+from app.common.clock import utc_now
 from app.common.errors import Forbidden, ServiceUnavailable
 from app.common.ids import new_id
 from app.tasks.errors import RunCancelled
-from app.tasks.outcomes import MAX_MESSAGE, error_document, failed, is_retryable, retry_delay
+from app.tasks.journal import Line
+from app.tasks.outcomes import MAX_MESSAGE, Told, error_document, failed, is_retryable, retry_delay
 from app.tasks.retry import Backoff
 from app.tasks.transitions import CANCEL_RUNNING, FAIL, RETRY
 
@@ -50,29 +52,30 @@ def test_which_errors_are_tried_again(
     error: BaseException, retry_on: tuple[type[BaseException], ...], again: bool
 ) -> None:
     assert is_retryable(error, retry_on) is again
-    outcome = failed(claim(), error, retry_on, [])
+    outcome = failed(claim(), error, retry_on, Told())
     assert outcome.transition is (RETRY if again else FAIL)
     assert outcome.values["error"]["retryable"] is again
 
 
 def test_the_last_attempt_fails_with_a_dead_letter() -> None:
     row = claim(attempt=3)
-    outcome = failed(row, ValueError("no"), ANY, [{"a": 1}])
+    told = Told([Line(1, utc_now(), "info", "a", None)])
+    outcome = failed(row, ValueError("no"), ANY, told)
     assert outcome.transition is FAIL
     assert outcome.dead_letter is not None
     assert outcome.values["dead_letter_id"] == outcome.dead_letter["id"]
     assert (outcome.dead_letter["run_id"], outcome.dead_letter["attempts"]) == (row.id, 3)
-    assert outcome.logs == [{"a": 1}]
+    assert outcome.told is told
 
 
 def test_discard_has_no_dead_letter() -> None:
-    outcome = failed(claim(attempt=3, on_failure="discard"), ValueError(), ANY, [])
+    outcome = failed(claim(attempt=3, on_failure="discard"), ValueError(), ANY, Told())
     assert outcome.dead_letter is None
     assert outcome.values["dead_letter_id"] is None
 
 
 def test_a_cancelled_attempt_is_no_failure() -> None:
-    assert failed(claim(), RunCancelled(), ANY, []).transition is CANCEL_RUNNING
+    assert failed(claim(), RunCancelled(), ANY, Told()).transition is CANCEL_RUNNING
 
 
 def test_waits_double_up_to_the_limit() -> None:

@@ -1,4 +1,6 @@
-from app import Fatal, StoredResult, TaskContext, register_task
+import asyncio
+
+from app import Fatal, Retry, StoredResult, TaskContext, register_task
 
 
 @register_task("sample.add_numbers", queue="default", max_attempts=3)
@@ -33,3 +35,16 @@ async def sum_positive(a: int, b: int) -> int:
     if min(a, b) < 0:
         raise Fatal("a number is negative")
     return a + b
+
+
+@register_task("sample.tell_much", max_attempts=2, backoff_seconds=0, jitter=0)
+async def tell_much(ctx: TaskContext, steps: int, pause_seconds: float) -> int:
+    """Write a line and report at every step; the first attempt gives up halfway."""
+    for step in range(steps):
+        line = f"{ctx.attempt}:{step}"
+        ctx.log.info(line)
+        await ctx.progress(step + 1, steps)
+        if ctx.attempt == 1 and step == steps // 2:
+            raise Retry(after=0)
+        await asyncio.sleep(pause_seconds)
+    return steps
