@@ -87,7 +87,13 @@ def cancelling(yard: Installation) -> object:
 
 
 def beating(yard: Installation) -> object:
-    return beat_leases(yard.services.databases, "worker@host", [(BATCH, 1)], 20.0)
+    return beat_leases(
+        yard.services.databases,
+        "worker@host",
+        [(BATCH, 1)],
+        lease_seconds=20.0,
+        cancel_grace_seconds=5.0,
+    )
 
 
 def following(yard: Installation) -> object:
@@ -101,6 +107,13 @@ def following(yard: Installation) -> object:
         await told.aclose()
 
     return yard.run(follow())
+
+
+def counting(yard: Installation) -> object:
+    yard.submit("test.telling", task_id=PARENT)
+    counts = yard.run(yard.services.runs.children(PARENT, Somebody()))
+    assert sum(counts.values()) > 100
+    return counts
 
 
 def looking_at_letters(yard: Installation) -> object:
@@ -134,7 +147,7 @@ WORK: dict[str, Work] = {
     "stream": following,
     "sweep": lambda yard: yard.run(Sweeper(yard.services).sweep()),
     "retention": lambda yard: yard.run(Retention(yard.services).purge()),
-    "count of children": lambda yard: yard.run(yard.services.runs.children(PARENT, Somebody())),
+    "count of children": counting,
     "dead letters": looking_at_letters,
 }
 
