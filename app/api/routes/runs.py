@@ -175,6 +175,7 @@ async def count_run_children(
 
 @router.get(
     "/{task_id}/stream",
+    status_code=200,
     response_class=EventStream,
     responses={
         200: {
