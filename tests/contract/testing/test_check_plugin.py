@@ -152,7 +152,7 @@ FAULTS: dict[str, tuple[dict[str, str | None], str, str]] = {
     ),
     "the queue": ({"service.py": "import celery\n"}, "imports", "It imports celery."),
     "a heavy engine in the API": (
-        {"engine.py": "", "tasks.py": "    import {name}.engine\n" + TASKS},
+        {"engine.py": "import yaml\n", "tasks.py": "    import {name}.engine\n" + TASKS},
         "processes",
         "heavy library behind engine.py",
     ),
