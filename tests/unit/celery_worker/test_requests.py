@@ -48,7 +48,11 @@ def request(pid: int | None) -> RunRequest:
     return cast("RunRequest", made)
 
 
-@pytest.mark.parametrize(("pid", "elsewhere"), [(None, False), (os.getpid(), False), (1, True)])
+@pytest.mark.parametrize(
+    ("pid", "elsewhere"),
+    [(None, False), (os.getpid(), False), (1, True)],
+    ids=["none", "this", "another"],
+)
 def test_only_a_process_of_its_own_can_be_lost(pid: int | None, elsewhere: bool) -> None:
     assert request(pid).is_elsewhere is elsewhere
 
