@@ -25,7 +25,7 @@ from app.common.errors import TaskyardError
 from app.common.tracing import new_trace
 from app.tasks.errors import RunHasEnded, StaleAttempt
 from app.tasks.losses import WorkerLost, give_back, record_loss
-from app.tasks.outcomes import failed, record, succeeded
+from app.tasks.outcomes import Told, failed, record, succeeded
 from app.tasks.results import EncodedResult
 from app.tasks.statuses import ENDED
 from app.tasks.sweeper import Sweeper
@@ -209,9 +209,9 @@ class RunMachine(RuleBasedStateMachine):
         holds = run.status == "RUNNING" and run.fence == attempt.claim.fence
         error = Fatal("x") if ending == "fails for good" else ValueError("x")
         outcome = (
-            succeeded(EncodedResult(value=1), [], [])
+            succeeded(EncodedResult(value=1), Told(), [])
             if ending == "succeeds"
-            else failed(attempt.claim, error, (Exception,), [])
+            else failed(attempt.claim, error, (Exception,), Told())
         )
         databases = self.yard.services.databases
         try:
