@@ -38,6 +38,8 @@ def every_route(client: httpx2.Client) -> tuple[Seen, list[str]]:
         "a cancelled run": lambda: runs.cancelled(client),
         "batches": lambda: batches.batches(client),
         "runs again": lambda: batches.rerun(client),
+        "a run that is followed": lambda: runs.followed(client),
+        "workers": lambda: operations.workers(client),
         "queues": lambda: operations.queues(client),
         "a failed run": lambda: runs.failed(client),
         "a schedule": lambda: schedules.managed(client),

@@ -18,7 +18,7 @@ from tests.services import Services
 TASKYARD = str(Path(sys.executable).with_name("taskyard"))
 PASSWORD = "correct horse battery staple"
 START_SECONDS = 180.0
-# A plugin of the reader's own, outside of the package: twenty lines and a name in the settings.
+# A plugin of the reader's own, outside of the package: some lines and a name in the settings.
 PLUGIN = '''\
 from dataclasses import dataclass
 
@@ -48,6 +48,16 @@ def succeed_at(ctx: TaskContext, attempt: int) -> int:
     if ctx.attempt < attempt:
         raise ValueError("not yet")
     return ctx.attempt
+
+
+@register_task("text.tell_much", max_attempts=1)
+async def tell_much(ctx: TaskContext, text: str) -> int:
+    """Write a line, report progress, and let a child count the words."""
+    ctx.log.info("counting", letters=len(text))
+    await ctx.progress(1, 2, "half")
+    ctx.submit("text.count_words", {"text": text})
+    await ctx.progress(2, 2, "done")
+    return len(text)
 '''
 
 

@@ -1,11 +1,12 @@
-"""The registry, runs and their results."""
+"""The registry, runs, and what can be seen of them."""
 
+import json
 from typing import Any
 
 import httpx2
 
 from tests.integration.system.main_job import run_task
-from tests.integration.system.recording import seen
+from tests.integration.system.recording import seen, without_chance
 
 COUNT = {"task": "text.count_words", "params": {"text": "a b a"}}
 
@@ -82,3 +83,37 @@ def failed(client: httpx2.Client) -> list[Any]:
         seen(client.delete(f"/dead-letters/{other['dead_letter_id']}")),
         seen(client.post("/dead-letters/discard", json=discard)),
     ]
+
+
+def followed(client: httpx2.Client) -> list[Any]:
+    """Follow a run that tells much by its stream, and a part of it again."""
+    run = run_task(client, "text.tell_much", {"text": "a b a"})
+    path = f"/tasks/{run['task_id']}"
+    told = events(client, f"{path}/stream")
+    middle = next(event["id"] for event in told if event["event"] == "log")
+    rest = events(client, f"{path}/stream", {"Last-Event-ID": middle})
+    children = client.get("/tasks", params={"parent_id": run["task_id"]}).json()["items"]
+    return [
+        [
+            (event["event"], without_chance(json.loads(event["data"])))
+            for event in told
+            # How much of the progress is kept on the way is a question of time.
+            if event["event"] != "progress"
+        ],
+        rest == told[[event["id"] for event in told].index(middle) + 1 :],
+        seen(client.get(f"{path}/logs")),
+        seen(client.get(f"{path}/children")),
+        [child["task"] for child in children],
+        client.get(f"{path}/stream", headers={"Last-Event-ID": told[-1]["id"]}).status_code,
+    ]
+
+
+def events(
+    client: httpx2.Client, path: str, headers: dict[str, str] | None = None
+) -> list[dict[str, str]]:
+    """Return the server-sent events of an ended run, each with its fields."""
+    blocks = client.get(path, headers=headers).text.split("\n\n")
+    fields = [
+        dict(line.split(": ", 1) for line in block.splitlines() if ": " in line) for block in blocks
+    ]
+    return [event for event in fields if "event" in event]
