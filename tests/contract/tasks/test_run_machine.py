@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -355,6 +356,7 @@ class RunMachine(RuleBasedStateMachine):
             installation.transport.confirms = is_up
 
 
+@pytest.mark.timeout(300)
 def test_any_order_of_events_keeps_the_promises(install: Install) -> None:
     yard, old = install(obey), install()
 
@@ -362,4 +364,4 @@ def test_any_order_of_events_keeps_the_promises(install: Install) -> None:
         def __init__(self) -> None:
             super().__init__(yard, old)
 
-    run_state_machine_as_test(Runs, settings=bounded(examples=25, steps=25))
+    run_state_machine_as_test(Runs, settings=bounded(examples=20, steps=25))
