@@ -36,7 +36,7 @@ from tests.harness import Installation, Somebody
 from tests.harness import _long_ago as long_ago
 
 Install = Callable[..., Installation]
-MOST_RUNS = 4
+MOST_RUNS = 2
 TABLES = ("task_runs", "dead_letters", "idempotency_keys", "leases")
 
 
@@ -201,6 +201,15 @@ class RunMachine(RuleBasedStateMachine):
         if claim is not None:
             run.start(owner)
             run.attempts.append(Attempt(claim, owner))
+
+    @precondition(lambda self: any(run.status == "RUNNING" for run in self.runs))
+    @rule(choice=CHOICE)
+    def overtake(self, choice: int) -> None:
+        """A worker goes silent and another one takes its run: the first is a zombie from now on."""
+        running = [number for number, run in enumerate(self.runs) if run.status == "RUNNING"]
+        number = running[choice % len(running)]
+        self.go_silent(choice=number)
+        self.begin(choice=number)
 
     @precondition(lambda self: self.attempts())
     @rule(choice=CHOICE, ending=ENDINGS)

@@ -149,6 +149,8 @@ class Stack:
             "TASKYARD_STORAGE__URL": f"file://{self.folder}/files",
             "TASKYARD_AUTH__JWT__SECRET": secrets.token_hex(32),
             "TASKYARD_LOGGING__FORMAT": "json",
+            # What a native library does wrong shows in the log, with the stacks of all threads.
+            "PYTHONFAULTHANDLER": "1",
             "TASKYARD_PLUGINS": json.dumps([PLUGIN]),
             **settings,
         }
@@ -318,7 +320,8 @@ class Stack:
     def forget(self) -> None:
         """Empty the tables and the list of starts; nothing may be under way."""
         tables = "task_runs, task_run_events, task_run_logs, dead_letters, idempotency_keys"
-        self.sql(f"TRUNCATE {tables}, fault_effects")
+        # Cascading: what else belongs to a run goes with it, whatever tables there will be.
+        self.sql(f"TRUNCATE {tables}, fault_effects CASCADE")
         self.starts_file.write_text("")
 
     def starts(self) -> list[tuple[str, int, int, float]]:

@@ -75,6 +75,8 @@ def _read_events(stack: Stack) -> tuple[Counter[str], int]:
         run = str(run_id)
         ends[run] += to_status in ENDED
         if actor == "worker" and to_status in ("SUCCEEDED", "FAILED", "RETRYING"):
-            stale += last.get(run) != ("RUNNING", attempt)
+            # An attempt that is given back is not charged: its number goes with it.
+            given_back = ("RUNNING", attempt + (to_status == "RETRYING"))
+            stale += last.get(run) not in {("RUNNING", attempt), given_back}
         last[run] = (to_status, attempt)
     return ends, stale
