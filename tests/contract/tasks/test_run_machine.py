@@ -202,20 +202,24 @@ class RunMachine(RuleBasedStateMachine):
             run.start(owner)
             run.attempts.append(Attempt(claim, owner))
 
-    @precondition(lambda self: any(run.status == "RUNNING" for run in self.runs))
-    @rule(choice=CHOICE)
-    def overtake(self, choice: int) -> None:
-        """A worker goes silent and another one takes its run: the first is a zombie from now on."""
-        running = [number for number, run in enumerate(self.runs) if run.status == "RUNNING"]
-        number = running[choice % len(running)]
-        self.go_silent(choice=number)
-        self.begin(choice=number)
+    @precondition(lambda self: self.runs)
+    @rule(choice=CHOICE, ending=ENDINGS)
+    def overtake(self, choice: int, ending: str) -> None:
+        """A worker goes silent, another one takes its run, and the first one comes back."""
+        self.begin(choice=choice)
+        self.go_silent(choice=choice)
+        self.begin(choice=choice)
+        run = self.pick(choice)
+        for attempt in run.attempts[-2:]:
+            self.end(run, attempt, ending)
 
     @precondition(lambda self: self.attempts())
     @rule(choice=CHOICE, ending=ENDINGS)
     def finish(self, choice: int, ending: str) -> None:
         """Any attempt that ever began records its end, most of them too late."""
-        run, attempt = self.pick_attempt(choice)
+        self.end(*self.pick_attempt(choice), ending)
+
+    def end(self, run: Model, attempt: Attempt, ending: str) -> None:
         holds = run.status == "RUNNING" and run.fence == attempt.claim.fence
         error = Fatal("x") if ending == "fails for good" else ValueError("x")
         outcome = (
@@ -373,4 +377,4 @@ def test_any_order_of_events_keeps_the_promises(install: Install) -> None:
         def __init__(self) -> None:
             super().__init__(yard, old)
 
-    run_state_machine_as_test(Runs, settings=bounded(examples=20, steps=25))
+    run_state_machine_as_test(Runs, settings=bounded(examples=40, steps=25))
