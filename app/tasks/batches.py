@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, select, update
+from sqlalchemy import Table, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.common import failpoints
@@ -16,6 +16,7 @@ from app.db import Databases
 from app.db.bulk import insert_rows
 from app.db.types import db_now, db_now_plus
 from app.tasks.batch_items import BatchItems
+from app.tasks.cancelling import cancel_waiting
 from app.tasks.catalogue import Catalogue
 from app.tasks.errors import BatchNotFound
 from app.tasks.idempotency import (
@@ -31,11 +32,10 @@ from app.tasks.models import Batch, TaskRun, TaskRunEvent
 from app.tasks.outbox import Outbox
 from app.tasks.requests import Caller, NewRun, RunRequest
 from app.tasks.run_lists import visible_to
-from app.tasks.statuses import WAITING, Status
+from app.tasks.statuses import Status
 from app.tasks.transport import Wakeup
 
 ENDPOINT = "tasks/run/batch"
-_CHUNK = 500
 _BATCH = Batch.__table__.c
 _RUN = TaskRun.__table__.c
 _TABLE = cast("Table", TaskRun.__table__)
@@ -166,10 +166,7 @@ class Batches:
         """Cancel the batch's runs that wait, ask those that run to stop; what ended stays."""
         batch = await self.get(batch_id, principal)
         mine = and_(_RUN.batch_id == batch.batch_id, visible_to(principal))
-        while True:
-            async with self._databases.begin(APPLICATION_BIND) as connection:
-                if await _cancel_waiting(connection, mine, principal) < _CHUNK:
-                    break
+        await cancel_waiting(self._databases, mine, principal)
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
             await connection.execute(
                 update(TaskRun)
@@ -248,44 +245,3 @@ def _due(run: NewRun, now: datetime) -> datetime | None:
 
 def _seconds_until(due: datetime | None, now: datetime) -> float:
     return 0.0 if due is None else max(0.0, (due - now).total_seconds())
-
-
-async def _cancel_waiting(
-    connection: AsyncConnection, mine: ColumnElement[bool], principal: Caller
-) -> int:
-    """Cancel some of the runs that wait; return how many."""
-    waits = _RUN.status.in_(WAITING)
-    # What a worker claims at this moment is running afterwards, and asked to stop.
-    some = select(_RUN.id).where(mine, waits).limit(_CHUNK)
-    ids = (await connection.execute(some.with_for_update(skip_locked=True))).scalars().all()
-    if not ids:
-        return 0
-    moved = await connection.execute(
-        update(TaskRun)
-        .where(_RUN.id.in_(ids))
-        .values(
-            status=Status.CANCELLED,
-            previous_status=_RUN.status,
-            last_seq=_RUN.last_seq + 1,
-            cancel_requested_at=db_now(),
-            finished_at=db_now(),
-            updated_at=db_now(),
-            lease_owner=None,
-            lease_expires_at=None,
-        )
-        .returning(_RUN.id, _RUN.last_seq, _RUN.previous_status, _RUN.attempt)
-    )
-    rows = moved.all()
-    events = [
-        {
-            "run_id": row.id,
-            "seq": row.last_seq,
-            "from_status": row.previous_status,
-            "to_status": Status.CANCELLED,
-            "attempt": row.attempt,
-            "actor": principal.id,
-        }
-        for row in rows
-    ]
-    await connection.execute(insert(TaskRunEvent), events)
-    return len(rows)

@@ -5,12 +5,13 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.engine import Row
 
 from app.common.ids import parse_id
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
+from app.tasks.cancelling import cancel_waiting
 from app.tasks.errors import InvalidCursor, RunHasEnded, RunNotFound
 from app.tasks.models import DeadLetter, TaskRun, TaskRunEvent, TaskRunLog
 from app.tasks.requests import Caller
@@ -121,6 +122,11 @@ class Runs:
             # Between the two statements it went from running to waiting, or it ended.
             run = await self.get(run.id, principal)
         raise RunHasEnded(f"The run ended as {run.status}.")
+
+    async def cancel_waiting_with_children(self, run_id: str, principal: Caller) -> Sequence[str]:
+        """Cancel a run and those that it has submitted, as far as they wait; return their ids."""
+        family = or_(_RUN.id == run_id, _RUN.parent_id == run_id)
+        return await cancel_waiting(self._databases, and_(family, visible_to(principal)), principal)
 
     async def _cancel_once(self, values: Mapping[str, Any]) -> bool:
         if await apply(self._databases, CANCEL_WAITING, values) is not None:

@@ -3,6 +3,7 @@
 from app import Fatal
 from app.common.errors import (
     BadRequest,
+    Conflict,
     NotFound,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -65,6 +66,16 @@ class JobNotFound(NotFound):
     def __init__(self) -> None:
         # Older clients compare this text.
         super().__init__("Job not found")
+
+
+class JobHasEnded(Conflict):
+    """The lint job has ended; there is nothing to cancel."""
+
+    code = "JOB_HAS_ENDED"
+    title = "Job has ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The job ended as {status}.")
 
 
 class LintFailed(Fatal):

@@ -185,12 +185,14 @@ class ArchiveExpander:
         return entries
 
     def _insert(self, job_id: str, contents: Contents) -> bool:
-        """Insert the rows; return False when another attempt has inserted its own."""
+        """Insert the rows; return False when another attempt has inserted its own, and when the
+        job was cancelled while the archive was read.
+        """
         with self.databases.sync_transaction(BIND) as session:
             job = repository.lock_job(session, job_id)
             if job is None:
                 raise JobNotKnownError(job_id)
-            if repository.tasks_of(session, job_id):
+            if JobStatus(job.status).has_ended or repository.tasks_of(session, job_id):
                 return False
             repository.insert_tasks(session, [entry.to_row(job_id) for entry in contents.entries])
             job.error_message = contents.message

@@ -6,6 +6,7 @@ wait for each other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
@@ -26,6 +27,17 @@ class FileOutcome:
     error_message: str | None = None
     violation_count: int | None = None
     duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilters:
+    """What a list of jobs is narrowed to; every filter that is given must hold."""
+
+    status: str | None = None
+    submission_type: str | None = None
+    dialect: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 def find_job(session: Session, job_id: str) -> LintingJob | None:
@@ -65,10 +77,21 @@ def page_of_tasks(
 
 
 def page_of_jobs(
-    session: Session, *, filters: dict[str, Any], before: int | None, limit: int
+    session: Session,
+    scope: Mapping[str, Any],
+    filters: JobFilters,
+    *,
+    before: int | None,
+    limit: int,
 ) -> Sequence[LintingJob]:
-    """Return jobs, newest first, whose columns have the given values; `before` is a row's id."""
-    statement = select(LintingJob).filter_by(**filters).order_by(LintingJob.id.desc())
+    """Return jobs, newest first; `scope` names columns and their values, `before` is a row's id."""
+    exact = {name: getattr(filters, name) for name in ("status", "submission_type", "dialect")}
+    wanted = {name: value for name, value in exact.items() if value is not None}
+    statement = select(LintingJob).filter_by(**scope, **wanted).order_by(LintingJob.id.desc())
+    if filters.created_after is not None:
+        statement = statement.where(LintingJob.created_at >= filters.created_after)
+    if filters.created_before is not None:
+        statement = statement.where(LintingJob.created_at < filters.created_before)
     if before is not None:
         statement = statement.where(LintingJob.id < before)
     return session.scalars(statement.limit(limit)).all()

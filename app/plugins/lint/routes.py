@@ -1,16 +1,25 @@
-"""The routes of lint jobs, under /api/v1 and, for older clients, without that prefix."""
+"""The routes of lint jobs, under /api/v1 and, for older clients, without that prefix; and of
+the rules.
+"""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, UploadFile
 
 from app.api.cursors import open_cursor, seal_cursor
-from app.api.dependencies import CoreServices, Reader, Runner
+from app.api.dependencies import CoreServices, Manager, Reader, Runner
+from app.api.moments import Moment
 from app.api.routes.runs import get_task_result
+from app.common.errors import FieldError, ValidationFailed
+from app.plugins.lint.catalogue import catalogue
 from app.plugins.lint.errors import SqlTooLarge
 from app.plugins.lint.models import LintingJob, LintingTask
+from app.plugins.lint.repository import JobFilters
 from app.plugins.lint.schemas import (
+    DialectItem,
+    DialectList,
     FileItem,
     FilePage,
     JobAccepted,
@@ -19,13 +28,17 @@ from app.plugins.lint.schemas import (
     JobState,
     JobSummary,
     LintRequest,
+    RuleItem,
+    RuleList,
+    SubmissionKind,
 )
 from app.plugins.lint.service import LintJobs, LintOptions
 from app.plugins.lint.settings import LintSettings
 from app.plugins.lint.uploads import check_sql, check_zip_start, extension_of
 from app.tasks.errors import InvalidCursor
 
-router = APIRouter(prefix="/jobs", tags=["lint"])
+jobs_router = APIRouter(prefix="/jobs", tags=["lint"])
+rules_router = APIRouter(prefix="/lint", tags=["lint"])
 
 _CHUNK_BYTES = 1 << 20
 _MAX_ID = 2**31 - 1
@@ -41,7 +54,7 @@ def get_lint_jobs(services: CoreServices) -> LintJobs:
 Jobs = Annotated[LintJobs, Depends(get_lint_jobs)]
 
 
-@router.post("", status_code=202)
+@jobs_router.post("", status_code=202)
 async def submit_lint_job(
     body: LintRequest, jobs: Jobs, caller: Runner, request: Request, response: Response
 ) -> JobAccepted:
@@ -64,7 +77,7 @@ def read_form_options(
     return jobs.check_options(dialect, _names(rules), _names(exclude_rules), templater)
 
 
-@router.post("/upload", status_code=202)
+@jobs_router.post("/upload", status_code=202)
 async def upload_lint_job(
     *,
     file: Annotated[UploadFile, File(description="A .sql file or a .zip of them.")],
@@ -95,18 +108,38 @@ async def upload_lint_job(
     return _accepted(job_id, request, response)
 
 
-@router.get("")
+async def read_job_filters(
+    status: JobState | None = None,
+    submission_type: SubmissionKind | None = None,
+    dialect: Annotated[str | None, Query(max_length=32)] = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
+) -> JobFilters:
+    """Return what the list is narrowed to; the span of time ends before `created_before`."""
+    if created_after and created_before and created_after >= created_before:
+        fault = FieldError(("query", "created_before"), "must be after created_after", "empty_span")
+        raise ValidationFailed("The span of time is empty.", errors=[fault])
+    return JobFilters(
+        status=status,
+        submission_type=submission_type,
+        dialect=dialect,
+        created_after=created_after,
+        created_before=created_before,
+    )
+
+
+@jobs_router.get("")
 async def list_lint_jobs(
     jobs: Jobs,
     caller: Reader,
-    status: JobState | None = None,
+    filters: Annotated[JobFilters, Depends(read_job_filters)],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> JobList:
     """Return jobs, newest first; an administrator sees those of all users."""
-    scope = ("lint jobs", caller.id, status)
+    scope = ("lint jobs", caller.id, filters)
     before = _row_id(open_cursor(cursor, scope))
-    rows = await jobs.list(caller, status=status, before=before, limit=limit + 1)
+    rows = await jobs.list(caller, filters, before=before, limit=limit + 1)
     more = len(rows) > limit
     return JobList(
         items=[JobSummary.model_validate(_job_fields(job)) for job in rows[:limit]],
@@ -114,7 +147,7 @@ async def list_lint_jobs(
     )
 
 
-@router.get("/{job_id}", response_model_exclude_none=True)
+@jobs_router.get("/{job_id}", response_model_exclude_none=True)
 async def get_lint_job(
     job_id: JobId,
     jobs: Jobs,
@@ -128,9 +161,44 @@ async def get_lint_job(
     return JobDetail.model_validate({**_job_fields(job), "sub_tasks": files})
 
 
+@jobs_router.post("/{job_id}/cancel", status_code=202)
+async def cancel_lint_job(job_id: JobId, jobs: Jobs, caller: Manager) -> JobSummary:
+    """Cancel what waits of a job; a file that is being linted is finished. 409 when it has ended.
+
+    Files that were not linted count as failed, so the job ends as `FAILED` or
+    `PARTIALLY_COMPLETED`.
+    """
+    return JobSummary.model_validate(_job_fields(await jobs.cancel(job_id, caller)))
+
+
+@rules_router.get("/dialects")
+async def list_dialects(jobs: Jobs, caller: Reader) -> DialectList:
+    """Return the dialects of SQL that can be linted."""
+    del caller  # It is enough that there is one.
+    known = catalogue()
+    return DialectList(
+        items=[DialectItem(name=name, label=label) for name, label in known.dialects.items()],
+        default=jobs.settings.default_dialect,
+        sqlfluff_version=known.sqlfluff_version,
+    )
+
+
+@rules_router.get("/rules")
+async def list_rules(caller: Reader) -> RuleList:
+    """Return the rules that violations come from and that requests can select."""
+    del caller
+    known = catalogue()
+    items = [RuleItem.model_validate(asdict(rule)) for rule in known.rules]
+    return RuleList(items=items, sqlfluff_version=known.sqlfluff_version)
+
+
+router = APIRouter()
+router.include_router(jobs_router)
+router.include_router(rules_router)
+
 # The older clients' paths; a file task's result is the result of the run with the same id.
 root_router = APIRouter(tags=["lint"])
-root_router.include_router(router)
+root_router.include_router(jobs_router)
 root_router.add_api_route(
     "/tasks/{task_id}/result", get_task_result, methods=["GET"], response_class=Response
 )

@@ -109,3 +109,36 @@ class JobList(BaseModel):
 
     items: list[JobSummary]
     next_cursor: str | None
+
+
+class DialectItem(BaseModel):
+    """A dialect: `name` is what requests say, `label` what people call it."""
+
+    name: str
+    label: str
+
+
+class DialectList(BaseModel):
+    """Every dialect, and the one of requests that name none."""
+
+    items: list[DialectItem]
+    default: str
+    sqlfluff_version: str
+
+
+class RuleItem(BaseModel):
+    """A rule; requests select it by its code, its name, an alias or one of its groups."""
+
+    code: str
+    name: str
+    groups: list[str]
+    aliases: list[str]
+    description: str
+    fixable: bool
+
+
+class RuleList(BaseModel):
+    """Every rule, by code."""
+
+    items: list[RuleItem]
+    sqlfluff_version: str

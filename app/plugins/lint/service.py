@@ -1,4 +1,4 @@
-"""Lint jobs as the API sees them: submit, look up, list.
+"""Lint jobs as the API sees them: submit, look up, list, cancel.
 
 The rows of a job are written before its run is submitted, since a run must find them. A
 submission that fails takes its rows and files back.
@@ -18,6 +18,7 @@ from app.common.ids import new_id
 from app.common.tracing import current_trace, new_trace
 from app.db import Databases
 from app.plugins.lint import repository
+from app.plugins.lint.cancelling import cancel_job
 from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rule
 from app.plugins.lint.errors import (
     JobNotFound,
@@ -36,9 +37,11 @@ from app.plugins.lint.models import (
 )
 from app.plugins.lint.processing import BIND
 from app.plugins.lint.reconciling import reconcile
+from app.plugins.lint.repository import JobFilters
 from app.plugins.lint.settings import LintSettings
 from app.storage import Storage, check_key
 from app.tasks.requests import RunOptions, RunRequest
+from app.tasks.runs import Runs
 from app.tasks.submission import Submission
 
 PROCESS_TASK = "lint.process_sql_file"
@@ -57,6 +60,9 @@ class LintServices(Protocol):
 
     @property
     def submission(self) -> Submission: ...
+
+    @property
+    def runs(self) -> Runs: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,22 +173,23 @@ class LintJobs:
             total, rows = await session.run_sync(_page, job_id, page, size)
         return job, total, rows
 
+    async def cancel(self, job_id: str, principal: Principal) -> LintingJob:
+        """Cancel what waits of a job; return the job as it is then. JobHasEnded, JobNotFound."""
+        job = await self._find(job_id, principal)
+        await cancel_job(self.services.databases, self.services.runs, job.job_id, principal)
+        return await self._find(job_id, principal)
+
     async def list(
-        self,
-        principal: Principal,
-        *,
-        status: str | None,
-        before: int | None,
-        limit: int,
+        self, principal: Principal, filters: JobFilters, *, before: int | None, limit: int
     ) -> list[LintingJob]:
         """Return up to `limit` jobs, newest first: the caller's own, an administrator's all."""
-        filters: dict[str, Any] = {} if status is None else {"status": status}
+        scope: dict[str, Any] = {}
         if not principal.allows("admin"):
-            filters |= {"created_by": principal.id}
+            scope |= {"created_by": principal.id}
         if principal.tenant is not None:
-            filters |= {"tenant": principal.tenant}
+            scope |= {"tenant": principal.tenant}
         async with self.services.databases.transaction(BIND) as session:
-            return await session.run_sync(_jobs, filters, before, limit)
+            return await session.run_sync(_jobs, scope, filters, before, limit)
 
     def _check_templater(self, name: str) -> str:
         self.settings.templating(name)
@@ -293,9 +300,9 @@ def _page(session: Session, job_id: str, page: int, size: int) -> tuple[int, lis
 
 
 def _jobs(
-    session: Session, filters: dict[str, Any], before: int | None, limit: int
+    session: Session, scope: dict[str, Any], filters: JobFilters, before: int | None, limit: int
 ) -> list[LintingJob]:
-    return list(repository.page_of_jobs(session, filters=filters, before=before, limit=limit))
+    return list(repository.page_of_jobs(session, scope, filters, before=before, limit=limit))
 
 
 def _remove(session: Session, job_id: str) -> None:

@@ -15,10 +15,12 @@ from app.db import Databases
 from app.db.errors import DatabaseUnavailable
 from app.plugins.lint import repository
 from app.plugins.lint.models import LintingJob, LintingTask
+from app.plugins.lint.repository import JobFilters
 from app.plugins.lint.service import LintJobs
 from app.plugins.lint.settings import LintSettings
 from app.storage import Storage
 from app.tasks.models import TaskRun
+from app.tasks.runs import Runs
 from tests.contract.plugins.lint.yard import BIND, Yard, packed
 
 SQL = "SELECT a FROM b\n"
@@ -138,11 +140,12 @@ class FailingSubmission:
 class FailingServices:
     databases: Databases
     storage: Storage
+    runs: Runs
     submission: Any = field(default_factory=FailingSubmission)
 
 
 def test_a_submission_that_fails_takes_rows_and_files_back(yard: Yard) -> None:
-    services = FailingServices(yard.worker.databases, yard.worker.storage)
+    services = FailingServices(yard.worker.databases, yard.worker.storage, yard.worker.runs)
     jobs = LintJobs(services, LintSettings())
     caller = Principal("x", "x", "user", "operator", frozenset({"tasks:run"}))
     folders = {path for path in yard.storage.rglob("jobs/*/source/*") if path.is_file()}
@@ -150,7 +153,7 @@ def test_a_submission_that_fails_takes_rows_and_files_back(yard: Yard) -> None:
     async def submit() -> list[LintingJob]:
         with pytest.raises(DatabaseUnavailable):
             await jobs.submit(caller, jobs.check_options(None), sql_content=SQL, zip_file_path=None)
-        return await jobs.list(caller, status=None, before=None, limit=10)
+        return await jobs.list(caller, JobFilters(), before=None, limit=10)
 
     assert yard.runner.run(submit()) == []
     assert {p for p in yard.storage.rglob("jobs/*/source/*") if p.is_file()} == folders

@@ -17,4 +17,11 @@ def jobs(client: httpx2.Client, root: str) -> list[Any]:
         (listed.status_code, [job["job_id"] == job_id for job in listed.json()["items"]]),
         seen(client.get(f"{root}/jobs/{job_id}")),
         seen(client.get("/jobs", params={"status": "NOT_A_STATUS"}))[0],
+        seen(client.post(f"/jobs/{job_id}/cancel")),
+        _count(client.get("/lint/dialects")),
+        _count(client.get("/lint/rules")),
     ]
+
+
+def _count(answer: httpx2.Response) -> tuple[int, int]:
+    return answer.status_code, len(answer.json()["items"])
