@@ -78,6 +78,16 @@ class JobHasEnded(Conflict):
         super().__init__(f"The job ended as {status}.")
 
 
+class JobNotFinished(Conflict):
+    """The lint job goes on; its report is there when it has ended."""
+
+    code = "JOB_NOT_FINISHED"
+    title = "Job has not ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The job is {status}; its report is there when it has ended.")
+
+
 class LintFailed(Fatal):
     """The file or text could not be linted, and another attempt would end the same way."""
 

@@ -13,9 +13,9 @@ from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import Answer
 from app.plugins.lint.sandbox_frames import STARVED
 from app.plugins.lint.settings import LintSettings
+from app.plugins.lint.wording import SYNTAX_CODES, description_of
 
 Sandbox = Callable[[str, Profile, float], Answer]
-_SYNTAX_CODES = frozenset({"PRS", "LXR", "TMP"})
 _MAX_MESSAGE = 500
 _NOT_THE_FILE = frozenset({"SIGKILL", STARVED})
 
@@ -188,7 +188,7 @@ def _notices_on(record: dict[str, Any]) -> list[Notice]:
     if hidden:
         message = f"Comments (noqa) that can hide violations: {hidden}."
         notices.append(Notice("VIOLATIONS_SUPPRESSED", message))
-    broken = [v for v in record["violations"] if v["code"] in _SYNTAX_CODES]
+    broken = [v for v in record["violations"] if v["code"] in SYNTAX_CODES]
     if broken and record["parsed"]:
         line = broken[0]["start_line_no"]
         message = "A part of the file could not be parsed; most rules do not look at that part."
@@ -197,11 +197,9 @@ def _notices_on(record: dict[str, Any]) -> list[Notice]:
 
 
 def _syntax_error(violations: list[dict[str, Any]]) -> str:
-    error = next(v for v in violations if v["code"] in _SYNTAX_CODES)
+    error = next(v for v in violations if v["code"] in SYNTAX_CODES)
     line, position = error["start_line_no"], error["start_line_pos"]
-    description = " ".join(str(error["description"]).split())
-    description = description.removeprefix(f"Line {line}, Position {position}: ")
-    description = description.partition(" Expected: ")[0]  # the names of SQLFluff's grammar
+    description = description_of(error)
     if description.startswith("Maximum parse"):
         return f"SQLFluff's parser gave up on this file: {description}"[:_MAX_MESSAGE]
     return f"Syntax error on line {line}, position {position}: {description}"[:_MAX_MESSAGE]

@@ -76,6 +76,12 @@ def page_of_tasks(
     return total, session.scalars(statement.offset((page - 1) * size).limit(size)).all()
 
 
+def tasks_after(session: Session, job_id: str, row_id: int, limit: int) -> Sequence[LintingTask]:
+    """Return up to `limit` file tasks of a job, by the ids of their rows, after one of them."""
+    statement = select(LintingTask).where(LintingTask.job_id == job_id, LintingTask.id > row_id)
+    return session.scalars(statement.order_by(LintingTask.id).limit(limit)).all()
+
+
 def page_of_jobs(
     session: Session,
     scope: Mapping[str, Any],

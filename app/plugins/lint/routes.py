@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, UploadFile
+from starlette.responses import StreamingResponse
 
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import CoreServices, Manager, Reader, Runner
@@ -16,6 +17,7 @@ from app.common.errors import FieldError, ValidationFailed
 from app.plugins.lint.catalogue import catalogue
 from app.plugins.lint.errors import SqlTooLarge
 from app.plugins.lint.models import LintingJob, LintingTask
+from app.plugins.lint.reports import FORMS, ReportFormat, encoded
 from app.plugins.lint.repository import JobFilters
 from app.plugins.lint.schemas import (
     DialectItem,
@@ -159,6 +161,38 @@ async def get_lint_job(
     job, total, rows = await jobs.get(job_id, caller, page=page, size=size)
     files = FilePage(total=total, page=page, size=size, items=[_file_item(row) for row in rows])
     return JobDetail.model_validate({**_job_fields(job), "sub_tasks": files})
+
+
+@jobs_router.get(
+    "/{job_id}/report",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The report, in the form that was asked for",
+            "content": {form.media_type: {} for form in FORMS.values()},
+        },
+        409: {"description": "The job has not ended"},
+    },
+)
+async def get_lint_report(
+    job_id: JobId,
+    jobs: Jobs,
+    caller: Reader,
+    report_format: Annotated[ReportFormat, Query(alias="format")] = ReportFormat.JSON,
+) -> Response:
+    """Return what was found in all files of an ended job.
+
+    `json` has SQLFluff's records, `csv` a line for each violation, `html` is a page to look at,
+    `sarif` (2.1.0), `github` (workflow commands) and `gitlab` (code quality) are for programs.
+    """
+    content = await jobs.report(job_id, caller)
+    form = FORMS[report_format]
+    disposition = form.content_disposition(content.job.job_id)
+    return StreamingResponse(
+        encoded(form.render(content)),
+        media_type=form.media_type,
+        headers={"Content-Disposition": disposition, **form.headers},
+    )
 
 
 @jobs_router.post("/{job_id}/cancel", status_code=202)

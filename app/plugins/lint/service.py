@@ -1,4 +1,4 @@
-"""Lint jobs as the API sees them: submit, look up, list, cancel.
+"""Lint jobs as the API sees them: submit, look up, list, cancel, report.
 
 The rows of a job are written before its run is submitted, since a run must find them. A
 submission that fails takes its rows and files back.
@@ -21,6 +21,7 @@ from app.plugins.lint import repository
 from app.plugins.lint.cancelling import cancel_job
 from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rule
 from app.plugins.lint.errors import (
+    JobNotFinished,
     JobNotFound,
     LintFieldInvalid,
     LintPathInvalid,
@@ -37,6 +38,7 @@ from app.plugins.lint.models import (
 )
 from app.plugins.lint.processing import BIND
 from app.plugins.lint.reconciling import reconcile
+from app.plugins.lint.reports import JobContent
 from app.plugins.lint.repository import JobFilters
 from app.plugins.lint.settings import LintSettings
 from app.storage import Storage, check_key
@@ -178,6 +180,15 @@ class LintJobs:
         job = await self._find(job_id, principal)
         await cancel_job(self.services.databases, self.services.runs, job.job_id, principal)
         return await self._find(job_id, principal)
+
+    async def report(self, job_id: str, principal: Principal) -> JobContent:
+        """Return what there is to report on an ended job; JobNotFound, JobNotFinished."""
+        await self._find(job_id, principal)
+        await reconcile(self.services.databases, job_id)
+        job = await self._find(job_id, principal)
+        if not JobStatus(job.status).has_ended:
+            raise JobNotFinished(job.status)
+        return JobContent(job, self.services.databases, self.services.storage)
 
     async def list(
         self, principal: Principal, filters: JobFilters, *, before: int | None, limit: int

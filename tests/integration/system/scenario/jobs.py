@@ -18,6 +18,11 @@ def jobs(client: httpx2.Client, root: str) -> list[Any]:
         seen(client.get(f"{root}/jobs/{job_id}")),
         seen(client.get("/jobs", params={"status": "NOT_A_STATUS"}))[0],
         seen(client.post(f"/jobs/{job_id}/cancel")),
+        [
+            (report.status_code, report.headers["content-type"], "LT01" in report.text)
+            for form in ("json", "sarif", "csv", "html", "github", "gitlab")
+            for report in [client.get(f"/jobs/{job_id}/report", params={"format": form})]
+        ],
         _count(client.get("/lint/dialects")),
         _count(client.get("/lint/rules")),
     ]

@@ -1,0 +1,50 @@
+"""The figures of a report, counted while its files go by."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop
+
+from app.plugins.lint.models import FileStatus
+from app.plugins.lint.reports.content import ReportedFile
+
+_MOST_SHOWN = 10
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of files and violations; `worst` holds the files with most violations."""
+
+    files: int = 0
+    failed: int = 0
+    clean: int = 0
+    violations: int = 0
+    by_rule: Counter[str] = field(default_factory=Counter)
+    _worst: list[tuple[int, int, str, str]] = field(default_factory=list)
+
+    def add(self, file: ReportedFile) -> None:
+        """Count a file."""
+        found = len(file.violations)
+        self.files += 1
+        self.failed += file.status is FileStatus.FAILURE
+        self.clean += file.status is FileStatus.SUCCESS and not found
+        self.violations += found
+        self.by_rule.update(str(violation["code"]) for violation in file.violations)
+        if found:
+            push = heappush if len(self._worst) < _MOST_SHOWN else heappushpop
+            push(self._worst, (found, -self.files, file.task_id, file.name))
+
+    @property
+    def worst(self) -> list[tuple[str, str, int]]:
+        """Return id, name and number of violations of up to ten files, the worst first."""
+        ranked = sorted(self._worst, reverse=True)
+        return [(task_id, name, found) for found, _, task_id, name in ranked]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the figures as JSON types; rules by code."""
+        return {
+            "files": self.files,
+            "failed": self.failed,
+            "clean": self.clean,
+            "violations": self.violations,
+            "by_rule": dict(sorted(self.by_rule.items())),
+        }
