@@ -14,6 +14,7 @@ from app.cli import (
     dead_letters,
     demo,
     doctor,
+    lint,
     openapi,
     plugins,
     queues,
@@ -31,6 +32,7 @@ NAME = "taskyard"
 _NOUNS = (
     serve,
     demo,
+    lint,
     tasks,
     runs,
     dead_letters,

@@ -217,6 +217,15 @@ class Client:
         return self._send("GET", path, params=list(query))
 
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._exchange(method, path, **options)
+        # Where the status says it all there is no document.
+        is_empty = response.status_code == HTTPStatus.NO_CONTENT
+        document = {} if is_empty else _json_object(response)
+        if document is None:
+            raise self._unexpected("is not a JSON object")
+        return document
+
+    def _exchange(self, method: str, path: str, **options: Any) -> httpx2.Response:
         try:
             response = self._http.request(method, f"{self._base}{API_PREFIX}/{path}", **options)
         except httpx2.TimeoutException as error:
@@ -225,12 +234,7 @@ class Client:
             raise self._unreachable(f"cannot be reached: {error}") from error
         if not response.is_success:
             raise CommandError(_problem(response))
-        # Where the status says it all there is no document.
-        is_empty = response.status_code == HTTPStatus.NO_CONTENT
-        document = {} if is_empty else _json_object(response)
-        if document is None:
-            raise self._unexpected("is not a JSON object")
-        return document
+        return response
 
     def _items(self, page: dict[str, Any]) -> list[dict[str, Any]]:
         items = page.get("items")

@@ -3,7 +3,6 @@
 import io
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections import Counter
@@ -76,39 +75,18 @@ def _run(folder: Path) -> list[_File]:
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[Any]:
-    """Start the embedded form on a free port; yield an HTTP client that is signed in as the
-    first admin.
-    """
-    import asyncio
-
+    """Start the embedded form; yield an HTTP client that is signed in as the first admin."""
     import httpx2
-    import uvicorn
 
-    from app.common.logging import configure_logging
-    from app.config import load_settings
-    from app.main import create_embedded_api, first_admin, free_socket, migrate, server_config
+    from app.cli.own_service import own_service
 
-    settings = load_settings(data_dir=folder, embedded=True)
-    configure_logging("ERROR", settings.logging.format)
     _say(f"Starting API, worker and databases in one process, data in {folder}")
-    migrate(settings)
-    _, token = asyncio.run(first_admin(settings))
-    listening = free_socket("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(create_embedded_api(settings), settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="demo-api")
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1"
+    with own_service(folder) as (url, token):
         headers = {"Authorization": f"Bearer {token}"}
         with httpx2.Client(
-            base_url=base_url, headers=headers, timeout=60, trust_env=False
+            base_url=f"{url}/api/v1", headers=headers, timeout=60, trust_env=False
         ) as client:
             yield client
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def _samples() -> bytes:

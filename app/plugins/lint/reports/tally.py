@@ -19,6 +19,7 @@ class Tally:
     clean: int = 0
     violations: int = 0
     by_rule: Counter[str] = field(default_factory=Counter)
+    by_level: Counter[str] = field(default_factory=Counter)
     _worst: list[tuple[int, int, str, str]] = field(default_factory=list)
 
     def add(self, file: ReportedFile) -> None:
@@ -28,6 +29,7 @@ class Tally:
         self.failed += file.status is FileStatus.FAILURE
         self.clean += file.status is FileStatus.SUCCESS and not found
         self.violations += found
+        self.by_level.update(finding.level for finding in file.findings)
         self.by_rule.update(str(violation["code"]) for violation in file.violations)
         if found:
             push = heappush if len(self._worst) < _MOST_SHOWN else heappushpop
@@ -46,5 +48,6 @@ class Tally:
             "failed": self.failed,
             "clean": self.clean,
             "violations": self.violations,
+            "by_level": {level: self.by_level[level] for level in ("error", "warning", "note")},
             "by_rule": dict(sorted(self.by_rule.items())),
         }

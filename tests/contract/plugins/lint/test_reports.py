@@ -206,6 +206,8 @@ def test_json_has_the_records_as_they_are(yard: Yard, job_id: str) -> None:
     assert found["broken.sql"]["violations"][0]["code"] == "PRS"
     total = sum(len(file["violations"]) for file in document["files"])
     rules = document["summary"].pop("by_rule")
+    levels = document["summary"].pop("by_level")
+    assert levels == {"error": 2, "warning": total - 1, "note": 0}
     assert document["summary"] == {"files": 5, "failed": 2, "clean": 1, "violations": total}
     assert sum(rules.values()) == total
     assert document["job"]["job_id"] == job_id
