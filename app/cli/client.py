@@ -188,6 +188,8 @@ class Client:
                 if not response.is_success:
                     response.read()
                     raise CommandError(_problem(response))
+                if not _is_event_stream(response):
+                    raise self._unexpected("is no stream of events")
                 yield read_events(response.iter_lines())
         except httpx2.TimeoutException as error:
             raise self._unreachable("did not answer in time") from error
@@ -298,6 +300,12 @@ def _checked_token(token: str) -> str:
 
 def _segment(text: str) -> str:
     return quote(text, safe="")
+
+
+def _is_event_stream(response: httpx2.Response) -> bool:
+    # 204 stands for a stream whose end the client has seen.
+    told = response.headers.get("Content-Type", "")
+    return response.status_code == 204 or told.startswith("text/event-stream")
 
 
 def _problem(response: httpx2.Response) -> Failure:

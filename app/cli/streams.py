@@ -54,6 +54,7 @@ def follow_events(
     deadline = float("inf") if timeout_seconds is None else clock.monotonic() + timeout_seconds
     heard, seen, away = clock.monotonic(), None, False
     while (left := deadline - clock.monotonic()) > 0:
+        before = seen
         try:
             with client.stream(run["task_id"], seen, min(left, _SILENCE_SECONDS)) as events:
                 for event in events:
@@ -63,7 +64,8 @@ def follow_events(
                         return client.run(run["task_id"])
                     if heard >= deadline:
                         return client.run(run["task_id"])
-            pause = 0.0
+            # A stream that ends without a word is opened again, and not as fast as it ends.
+            pause = 0.0 if seen != before else _PAUSE_SECONDS
         except CommandError as error:
             if error.failure.code in _NO_STREAM:
                 left = max(0.0, deadline - clock.monotonic())
@@ -86,7 +88,9 @@ def follow_events(
 
 
 # An older server, one that is full, and a proxy that lets no stream through.
-_NO_STREAM = frozenset({"NOT_FOUND", "STREAMS_FULL", "TOO_MANY_STREAMS", "HTTP_501"})
+_NO_STREAM = frozenset(
+    {"NOT_FOUND", "STREAMS_FULL", "TOO_MANY_STREAMS", "HTTP_501", "UNEXPECTED_ANSWER"}
+)
 
 
 def _may_come_back(error: CommandError, silent_seconds: float) -> bool:

@@ -25,7 +25,7 @@ CONTRACT = {
     "required_scope",
     "deprecated",
 }
-MORE = {"aliases", "unique_for_seconds"}
+MORE = {"aliases", "limits", "unique_for_seconds"}
 RETRY = {"max_attempts", "backoff_seconds", "backoff_max_seconds", "jitter"}
 
 

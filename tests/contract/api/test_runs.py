@@ -25,6 +25,7 @@ FIELDS = {
     "parent_id",
     "batch_id",
     "replay_of",
+    "schedule_id",
     "trace_id",
     "created_at",
     "scheduled_for",
@@ -168,6 +169,8 @@ class TestRun:
         assert (run["status"], run["attempt"], run["result"]) == ("SUCCEEDED", 1, {"sum": 5})
         for moment in ("created_at", "started_at", "finished_at", "updated_at"):
             assert MOMENT.fullmatch(run[moment])
+        children = run["links"].pop("children")
+        assert children == f"/api/v1/tasks?parent_id={run_id}"
         for link in run["links"].values():
             assert link.startswith(f"/api/v1/tasks/{run_id}")
 

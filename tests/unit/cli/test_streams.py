@@ -72,7 +72,9 @@ def test_a_stream_that_is_cut_off_is_resumed_behind_what_was_seen() -> None:
     assert ended["status"] == "SUCCEEDED"
 
 
-@pytest.mark.parametrize("code", ["STREAMS_FULL", "TOO_MANY_STREAMS", "NOT_FOUND"])
+@pytest.mark.parametrize(
+    "code", ["STREAMS_FULL", "TOO_MANY_STREAMS", "NOT_FOUND", "UNEXPECTED_ANSWER"]
+)
 def test_a_service_without_a_stream_is_polled(code: str) -> None:
     ended, seen = follow(Service([refusal(code)]))
     assert (ended["status"], seen) == ("SUCCEEDED", [])
