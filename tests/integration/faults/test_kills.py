@@ -73,8 +73,9 @@ def test_a_run_that_ends_its_process_fails_for_good(stack: Stack, task: str, sta
     assert stack.await_status(poison, "FAILED", "SUCCEEDED") == "FAILED"
     assert stack.await_status(bystander, "FAILED", "SUCCEEDED") == "SUCCEEDED"
     assert [run for run, *_ in stack.starts()].count(poison) == starts
+    # The letter of a test before may be archived only now.
     letters = stack.sql("SELECT run_id::text FROM dead_letters")
-    assert letters == [(poison,)]
+    assert [run for (run,) in letters if run in (poison, bystander)] == [poison]
     assert all(worker.is_running for worker in stack.workers)
 
 

@@ -125,7 +125,7 @@ def test_a_text_is_known_from_a_file(knowing_yard: Yard) -> None:
 
 def test_what_could_not_be_linted_is_tried_again(knowing_yard: Yard) -> None:
     yard = knowing_yard
-    slow = b"SELECT * FROM t\n" + b"".join(b"JOIN a%d ON 1=1\n" % n for n in range(900))
+    slow = b"SELECT * FROM t\n" + b"".join(b"JOIN a%d ON 1=1\n" % n for n in range(2000))
     for _ in range(2):
         job_id = yard.submit_zip({"slow.sql": slow, "good.sql": GOOD}, dialect="ansi")
         yard.work()
