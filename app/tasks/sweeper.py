@@ -16,7 +16,6 @@ from sqlalchemy import (
     Select,
     and_,
     literal_column,
-    or_,
     select,
     update,
 )
@@ -30,8 +29,8 @@ from app.db.types import db_now, db_now_plus
 from app.tasks.dead_letter_archive import archive, fail_for_good
 from app.tasks.frozen_sessions import end_frozen_sessions
 from app.tasks.leadership import hold
-from app.tasks.limit_models import QueuePause
 from app.tasks.models import DeadLetter, TaskRun
+from app.tasks.overdue import OverdueRuns
 from app.tasks.requests import wakeup_of
 from app.tasks.retention import Purge, Retention
 from app.tasks.services import Services
@@ -46,6 +45,8 @@ DUTY = "sweeper"
 _LEASE_SECONDS = 10.0
 _LIMIT = 500
 _FROZEN_SECONDS = 10.0
+# How long between two looks for overdue runs, as a share of the time after which they are.
+_LOOKS_FOR_OVERDUE = 1 / 6
 _RUN = TaskRun.__table__.c
 # Written out, not bound: a partial index serves only a condition that the planner can read.
 _IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")
@@ -80,19 +81,32 @@ class Sweeper:
         self._retention = Retention(services, expired=expired)
         self._interval = services.settings.retention.interval_seconds
         self._purge_at = 0.0
+        self._overdue = OverdueRuns(
+            self._databases, services.transport, self._celery.overdue_after_seconds
+        )
+        self._overdue_at = 0.0
+        self._term: int | None = None
+        self._renew_at = 0.0
 
     async def sweep(self) -> bool:
-        """Make one round; return whether this process leads, else nothing was done."""
+        """Make one round; return whether this process leads, to the end of it.
+
+        A leader that stood still between two steps ends its round when another has taken over.
+        """
         if not await self._leads():
             return False
-        if self._clock() >= self._spares_workers_until:
-            await end_frozen_sessions(self._databases, _FROZEN_SECONDS)
-            await self._take_back_lost()
-        await self._expire()
-        await self._send_unpublished()
-        await self._send_overdue()
-        await self._call_waiting()
-        await self._forget_old()
+        for step in (
+            self._take_back_lost,
+            self._expire,
+            self._send_unpublished,
+            self._send_overdue,
+            self._call_waiting,
+            self._forget_old,
+        ):
+            if self._clock() >= self._renew_at and not await self._leads():
+                log.warning("leadership lost in the middle of a round", term=self._term)
+                return False
+            await step()
         return True
 
     async def _forget_old(self) -> None:
@@ -103,11 +117,16 @@ class Sweeper:
             self._purge_at = now + (self._interval if is_done else 0.0)
 
     async def _leads(self) -> bool:
+        now = self._clock()
         try:
             term = await hold(self._databases, DUTY, self._holder, _LEASE_SECONDS)
         except Exception:
             self._was_away = True
             raise
+        self._renew_at = now + _LEASE_SECONDS / 2
+        if term not in (None, self._term):
+            log.info("leads the sweeps", term=term)
+            self._term = term
         if self._was_away:
             # No worker could beat either; the living ones get the time for it.
             self._was_away = False
@@ -133,35 +152,27 @@ class Sweeper:
         await self._send(rows, "unpublished")
 
     async def _send_overdue(self) -> None:
-        """Send again what is due and was published, but whose queue is empty: its message
-        is gone.
-        """
-        old = db_now_plus(-self._celery.overdue_after_seconds)
-        overdue = select(TaskRun.__table__, db_now().label("now")).where(
-            _IS_WAITING,
-            _RUN.published_at < old,
-            or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < old),
-            or_(_RUN.held_until.is_(None), _RUN.held_until < old),
-            # A paused queue is empty for its workers only; its messages are there.
-            _RUN.queue.not_in(select(QueuePause.queue)),
-        )
-        passed_over: set[str] = set()
-        # A long queue must not hide an emptied one behind the limit of one look.
-        while rows := await self._due(overdue.where(_RUN.queue.not_in(passed_over))):
-            queues = {row.queue for row in rows}
-            backlog = await self._services.transport.backlog(sorted(queues))
-            await self._send_lost([row for row in rows if backlog.get(row.queue) == 0])
-            passed_over |= queues
+        """Send again what is due and was published, but whose message is gone."""
+        now = self._clock()
+        if now < self._overdue_at:
+            return
+        async for lost in self._overdue.lost():
+            await self._send_lost([row.id for row in lost])
+        self._overdue_at = now + self._celery.overdue_after_seconds * _LOOKS_FOR_OVERDUE
 
-    async def _send_lost(self, lost: list[Row[Any]]) -> None:
-        if lost:
-            async with self._databases.begin(APPLICATION_BIND) as connection:
-                again = [row.id for row in lost]
-                statement = (
-                    update(TaskRun).where(_RUN.id.in_(again), _IS_WAITING).values(published_at=None)
-                )
-                await connection.execute(statement)
-            await self._send(lost, "overdue")
+    async def _send_lost(self, ids: list[str]) -> None:
+        if not ids:
+            return
+        # What somebody has published again meanwhile is not sent once more.
+        statement = (
+            update(TaskRun)
+            .where(_RUN.id.in_(ids), self._overdue.is_old)
+            .values(published_at=None)
+            .returning(*_RUN, db_now().label("now"))
+        )
+        async with self._databases.begin(APPLICATION_BIND) as connection:
+            rows = list((await connection.execute(statement)).all())
+        await self._send(rows, "overdue")
 
     async def _send(self, rows: list[Row[Any]], reason: str) -> None:
         wakeups = [wakeup_of(row, _seconds_until(row)) for row in rows]
@@ -175,6 +186,9 @@ class Sweeper:
         SWEPT.labels("called").inc(await self._services.limiter.call_waiting())
 
     async def _take_back_lost(self) -> None:
+        if self._clock() < self._spares_workers_until:
+            return
+        await end_frozen_sessions(self._databases, _FROZEN_SECONDS)
         recovered = []
         # A worker that stands still in the middle of its commit holds its row; the others' runs
         # must not wait for it.

@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from app import Retry, TaskContext, register_task
 from app.common.ids import new_id
-from app.tasks import sweeper as sweeping
+from app.config.settings import APPLICATION_BIND
+from app.db.types import db_now, db_now_plus
+from app.tasks import overdue
 from app.tasks.leadership import hold
+from app.tasks.models import Lease, TaskRun
 from app.tasks.requests import RunRequest
 from app.tasks.results import result_key
 from app.tasks.retention import Retention
@@ -114,6 +118,28 @@ def test_a_sweeper_that_does_not_lead_does_nothing(install: Install) -> None:
     assert yard.row(run_id).status == "RUNNING"
     yard.run(leader.sweep())
     assert yard.row(run_id).status == "RETRYING"
+
+
+def test_a_leader_that_stood_still_ends_its_round(install: Install) -> None:
+    yard = install(plain)
+    clock = [100.0]
+    old = Sweeper(yard.services, lambda: clock[0])
+    lost, expired = (yard.submit("test.plain").task_id for _ in range(2))
+    start(yard, lost)
+    yard.lose_lease(lost)
+    age(yard, expired, "expires_at")
+
+    async def stand_still(wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        clock[0] += 60
+        taken = update(Lease).values(holder="other", term=Lease.term + 1)
+        async with yard.services.databases.begin(APPLICATION_BIND) as connection:
+            await connection.execute(taken.values(expires_at=db_now_plus(60)))
+        return frozenset(wakeup.run_id for wakeup in wakeups)
+
+    yard.transport.send = stand_still  # type: ignore[method-assign] # it freezes while it sends
+    assert not yard.run(old.sweep())
+    # What it had begun is done, the next step is left to the other.
+    assert [yard.row(run_id).status for run_id in (lost, expired)] == ["RETRYING", "PENDING"]
 
 
 def test_the_term_tells_old_holders_from_new(install: Install) -> None:
@@ -348,7 +374,7 @@ def test_recovered_runs_are_sent_in_one_call(install: Install) -> None:
 def test_a_long_queue_does_not_hide_an_emptied_one(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "_LIMIT", 2)
+    monkeypatch.setattr(overdue, "_LIMIT", 2)
     yard = install(plain, slow_plain)
     busy = [yard.submit("test.plain").task_id for _ in range(5)]
     lost = yard.submit("test.slow_plain").task_id
@@ -358,6 +384,53 @@ def test_a_long_queue_does_not_hide_an_emptied_one(
     yard.transport.backlogs.update({"default": 5, "slow": 0})
     yard.run(Sweeper(yard.services).sweep())
     assert [wakeup.run_id for wakeup in yard.transport.sent] == [lost]
+
+
+@pytest.mark.parametrize(
+    ("priority", "came", "is_lost"),
+    [
+        (5, "now", True),
+        (0, "now", True),
+        # One that is more urgent may overtake, and so may one that came at about the same time.
+        (9, "now", False),
+        (5, "with it", False),
+    ],
+)
+def test_a_run_that_a_later_one_overtook_is_sent_again(
+    install: Install, priority: int, came: str, is_lost: bool
+) -> None:
+    yard = install(plain)
+    lost, waiting, taken = (
+        yard.submit("test.plain", options={"priority": number}).task_id
+        for number in (5, 5, priority)
+    )
+    age(yard, lost, "published_at")
+    if came == "with it":
+        age(yard, taken, "published_at")
+    start(yard, taken)
+    yard.transport.sent.clear()
+    # The queue is never empty, so that alone does not tell.
+    yard.transport.backlogs["default"] = 1
+    yard.run(Sweeper(yard.services).sweep())
+    assert [wakeup.run_id for wakeup in yard.transport.sent] == ([lost] if is_lost else [])
+    assert yard.row(waiting).published_at is not None
+
+
+def test_what_somebody_has_published_meanwhile_is_not_sent_again(install: Install) -> None:
+    yard = install(plain)
+    run_id = yard.submit("test.plain").task_id
+    age(yard, run_id, "published_at")
+    yard.transport.sent.clear()
+
+    async def backlog(queues: Sequence[str]) -> Mapping[str, int]:
+        # A former leader's view is as old as this when it thaws.
+        async with yard.services.databases.begin(APPLICATION_BIND) as connection:
+            await connection.execute(update(TaskRun).values(published_at=db_now()))
+        return dict.fromkeys(queues, 0)
+
+    yard.transport.backlog = backlog  # type: ignore[method-assign] # the world moves on
+    yard.run(Sweeper(yard.services).sweep())
+    assert yard.transport.sent == []
 
 
 def test_a_queue_that_cannot_be_read_is_left_alone(install: Install) -> None:
