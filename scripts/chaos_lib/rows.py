@@ -197,6 +197,8 @@ def contract(yard: Yard) -> Iterator[Row]:
         text=True,
         check=False,
     )
+    if ended.returncode != 0:
+        print(ended.stdout[-20_000:], flush=True)
     results = re.findall(r"^(\S+::\S+) (PASSED|FAILED|ERROR|SKIPPED)", ended.stdout, re.MULTILINE)
     told_of = []
     for adapter, pattern in _ADAPTERS.items():

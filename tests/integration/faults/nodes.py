@@ -40,15 +40,21 @@ class Kit:
         self.folder = Path(tempfile.mkdtemp(prefix="taskyard-faults-"))
         self.folder.chmod(0o755)
         self._keeper = processes.watch_over(self.token, self.folder)
+        self._last_word = b""
 
     @property
     def environment(self) -> dict[str, str]:
         """Return what every process of the kit has in its environment."""
         return {MARK: self.token}
 
+    def keep_folder(self) -> Path:
+        """Leave the folder with the logs of all processes where it is, and return it."""
+        self._last_word = processes.KEEP_FOLDER
+        return self.folder
+
     def close(self) -> None:
         """End every process and remove the folder: the keeper does it, as after a crash."""
-        self._keeper.communicate()
+        self._keeper.communicate(self._last_word)
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,8 @@ from typing import Final
 MARK: Final = "TASKYARD_TEST_KIT"
 # Set to anything, it keeps the folder with the logs of every process.
 KEEP: Final = "FAULTS_KEEP_LOGS"
+# The kit's last word to its keeper when its folder is to stay.
+KEEP_FOLDER: Final = b"keep"
 PATIENCE_SECONDS: Final = 90.0
 
 
@@ -121,9 +123,9 @@ def _keep() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # The pipe ends when its other end is closed: by the kit, or by the kernel after a crash.
-    sys.stdin.buffer.read()
+    last_word = sys.stdin.buffer.read()
     end_marked(token)
-    if KEEP not in os.environ:
+    if KEEP not in os.environ and last_word != KEEP_FOLDER:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.faults import processes
+from tests.integration.faults.nodes import Kit
 from tests.integration.faults.proxy import Fault, Proxy
 from tests.integration.faults.stack import ROOT
 
@@ -125,6 +127,19 @@ def test_connections_are_refused_and_taken_again(proxy: Proxy) -> None:
     proxy.accept()
     with dial(proxy) as connection:
         assert say(connection, b"x") == b"x"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_kit_ends_its_processes_and_removes_its_folder_unless_it_is_kept(kept: bool) -> None:
+    kit = Kit()
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    child = subprocess.Popen(sleeper, env={**os.environ, **kit.environment})
+    if kept:
+        assert kit.keep_folder() == kit.folder
+    kit.close()
+    assert child.wait() == -signal.SIGKILL
+    assert kit.folder.exists() == kept
+    shutil.rmtree(kit.folder, ignore_errors=True)
 
 
 CRASHING = """

@@ -1,12 +1,19 @@
 """The table of the guarantees is written by the run, line by line."""
 
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from scripts.chaos_lib import __main__ as chaos
-from scripts.chaos_lib.report import GUIDE, Row, write
+from scripts.chaos_lib.report import GUIDE, Row, commit, how, write
 from scripts.chaos_lib.rows import ROWS, told
+from scripts.chaos_lib.yard import Yard
 from tests.integration.faults.verdict import Verdict
 
 MARKS = "<!-- chaos: written by `make chaos` -->\n\n<!-- chaos: end -->"
@@ -22,13 +29,15 @@ def guide(tmp_path: Path) -> Path:
 def put(guide: Path, key: str, measured: str, *, met: bool = True, seed: int = 1) -> list[str]:
     """The lines of the table below its head."""
     row = Row(f"what {key} does", "0 lost", measured, met=met)
-    table = write(key, row, seed=seed, date="2026-01-02", guide=guide)
+    table = write(key, row, how(seed, "abc of 2026-01-02", 60.4), guide=guide)
     return table.splitlines()[2:]
 
 
 def test_rows_are_put_between_the_marks_and_nothing_else_changes(guide: Path) -> None:
     (line,) = put(guide, "kills", "0 of 10")
-    told = "| `kills` | what kills does | 0 lost | 0 of 10 | yes | seed 1, 2026-01-02, "
+    told = (
+        "| `kills` | what kills does | 0 lost | 0 of 10 | yes | seed 1, abc of 2026-01-02, 60 s, "
+    )
     assert line.startswith(told)
     text = guide.read_text()
     assert text.startswith("Before.\n\n<!-- chaos: written")
@@ -42,6 +51,79 @@ def test_a_row_that_ran_again_takes_the_place_of_its_old_line(guide: Path) -> No
     assert [line.split(" | ")[0] for line in lines] == ["| `kills`", "| `cancels`"]
     assert "| 3 lost | **no** | seed 2" in lines[0]
     assert "seed 1" in lines[1]
+
+
+def test_a_row_that_broke_off_says_so_in_its_own_line(guide: Path) -> None:
+    put(guide, "kills", "0 of 10")
+    row = Row.of_failure(TimeoutError("not within\n90 s: a | b"))
+    (line,) = write("kills", row, "seed 2", guide=guide).splitlines()[2:]
+    told = "| broke off: TimeoutError: not within 90 s: a / b | **no** | seed 2 |"
+    assert line == f"| `kills` | what kills does | 0 lost {told}"
+
+
+def test_the_code_is_told_by_its_commit(tmp_path: Path) -> None:
+    # No settings of the machine, and no repository around the folder.
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CEILING_DIRECTORIES": "/"}
+
+    def git(*arguments: str) -> str:
+        names = ["-c", "user.name=A", "-c", "user.email=a@b"]
+        command = ["git", "-C", str(tmp_path), *names, *arguments]
+        ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        return ended.stdout.strip()
+
+    assert commit(tmp_path, environ) == "no commit known"
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-q", "-m", "One", "--date", "2026-01-02T03:04:05Z")
+    clean = commit(tmp_path, environ)
+    assert clean.startswith(f"{git('rev-parse', '--short', 'HEAD')} of 20")
+    (tmp_path / "file").write_text("two")
+    assert commit(tmp_path, environ) == f"{clean} with changes"
+
+
+def breaks(_: Yard) -> Iterator[Row]:
+    raise TimeoutError("a task")
+
+
+def holds(_: Yard) -> Iterator[Row]:
+    yield Row("what holds", "0 lost", "0 of 3", met=True)
+
+
+@contextlib.contextmanager
+def no_servers(seed: int, scale: float) -> Iterator[Any]:
+    yield SimpleNamespace(kit=SimpleNamespace(keep_folder=lambda: "a folder"))
+
+
+def test_a_row_that_breaks_off_stops_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"breaks": breaks, "holds": holds}
+    assert chaos.main(["--no-write"], rows=rows, servers=no_servers) == 1
+    before, summary = capsys.readouterr().out.split("chaos: what ran\n")
+    assert "its logs stay in a folder" in before
+    first, second, *_ = summary.splitlines()
+    assert "NOT MET" in first
+    assert "broke off: TimeoutError: a task" in first
+    assert second.endswith("0 of 3")
+    assert chaos.main(["--no-write", "--only", "holds"], rows=rows, servers=no_servers) == 0
+
+
+def test_servers_that_do_not_start_stop_no_row_but_theirs() -> None:
+    tries = iter([True, False])
+
+    @contextlib.contextmanager
+    def servers(seed: int, scale: float) -> Iterator[Any]:
+        if next(tries):
+            raise OSError("no port")
+        yield None
+
+    seen = []
+
+    def note(yard: Yard) -> Iterator[Row]:
+        seen.append(yard)
+        yield from holds(yard)
+
+    assert chaos.main(["--no-write"], rows={"one": note, "two": note}, servers=servers) == 1
+    assert len(seen) == 1
 
 
 def test_the_guide_has_the_marks() -> None:
