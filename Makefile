@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-unit bench-growth bench-lint lint format lock chaos clean
+.PHONY: help setup demo dev test test-unit bench bench-setup bench-growth bench-lint lint format lock chaos clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -30,6 +30,12 @@ test: $(STAMP) ## Lints and all tests, on the services that are found
 test-unit: $(STAMP) ## The tests that need no service
 	@$(PY) -m pytest tests/unit -q -n 2
 
+bench-setup: $(STAMP) ## Make .venv-bench with the peers that `make bench` compares with
+	@bench/setup
+
+bench: $(STAMP) ## Ratios against what you would use instead: make bench QUESTION=accept
+	@$(PY) -m bench $(QUESTION)
+
 bench-growth: $(STAMP) ## Time the calls with ten thousand and with a million runs (PostgreSQL)
 	@$(PY) -m bench.growth
 
@@ -50,5 +56,5 @@ lock: $(STAMP) ## Pin the packages again (scripts/lock --upgrade for newer ones)
 	@scripts/lock
 
 clean: ## Remove what make and the tools made, .venv included
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.* dist build
+	rm -rf $(VENV) .venv-bench .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.* dist build
 	find app scripts tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted(path for path in (ROOT / "app").rglob("*.py") if "_migrations" not in path.parts)
 OPT_OUT = re.compile(r"noqa(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*)?|type:\s*ignore(?:\[[a-z, -]+\])?")
-LOCKS = ["requirements.lock", "scripts/bootstrap.lock"]
+LOCKS = ["requirements.lock", "scripts/bootstrap.lock", "bench/requirements.lock"]
 
 
 def lines_with(pattern: str, path: Path) -> list[str]:

@@ -1,0 +1,120 @@
+"""Taskyard behind the same interface as the peers, in the environment of the product.
+
+Its settings are those of a deployment on PostgreSQL, RabbitMQ and Redis (`bench.installation`);
+the worker has two processes, none in reserve, and as many messages ahead as Celery's.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import amqp
+import psycopg
+from sqlalchemy.engine import make_url
+
+from app.celery_worker.publisher import open_transport
+from app.common.logging import configure_logging
+from app.common.tracing import new_trace
+from app.config import load_settings
+from app.config.settings import APPLICATION_BIND
+from app.main import migrate
+from app.tasks.requests import RunRequest
+from app.tasks.services import Services, open_services
+from app.testing import Somebody
+from bench.peers.adapter import PROCESSES, Adapter, tool
+
+_AT_MOST = 10_000
+_WAITING = "SELECT count(*) FROM task_runs WHERE published_at IS NULL AND status = 'PENDING'"
+
+
+class Taskyard(Adapter):
+    """The services of one process, called without HTTP."""
+
+    def __init__(self) -> None:
+        self._settings = load_settings()
+        configure_logging("ERROR", "json")
+        self._runner = asyncio.Runner()
+        self._services: Services | None = None
+
+    def worker(self, profile: str) -> Sequence[str]:
+        more = () if profile == "default" else ("--profile", profile)
+        return [tool("taskyard"), "worker", "--concurrency", str(PROCESSES), *more]
+
+    def prepare(self) -> None:
+        migrate(self._settings)
+        self._run(self._open())
+
+    async def _open(self) -> None:
+        self._services = open_services(self._settings, transport=open_transport(self._settings))
+
+    def fill(self, count: int) -> None:
+        services = self._opened()
+        requests = [RunRequest(task="bench.nothing") for _ in range(count)]
+
+        async def accept() -> None:
+            for start in range(0, count, _AT_MOST):
+                part = requests[start : start + _AT_MOST]
+                await services.batches.submit(part, principal=Somebody(), trace=new_trace())
+            await services.outbox.close()
+
+        self._run(accept())
+        if unsent := self._count(_WAITING):
+            raise RuntimeError(f"{unsent} runs have no message")
+
+    def stamped(self) -> None:
+        services = self._opened()
+        request = RunRequest(task="bench.stamped", params={"sent_ns": time.monotonic_ns()})
+        self._run(services.submission.submit(request, principal=Somebody(), trace=new_trace()))
+
+    def outcomes(self) -> int:
+        return self._count("SELECT count(*) FROM task_runs WHERE status = 'SUCCEEDED'")
+
+    def clear(self) -> None:
+        with self._database() as connection:
+            connection.execute("TRUNCATE task_runs, task_run_events, batches CASCADE")
+        url = self._settings.celery.broker_url.get_secret_value()
+        purge(url, self._settings.celery.queue_prefix + self._settings.celery.default_queue)
+
+    def remove(self) -> None:
+        self._run(self._opened().close())
+
+    def _opened(self) -> Services:
+        if self._services is None:
+            raise RuntimeError("prepare comes first")
+        return self._services
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._runner.run(work)
+
+    def _count(self, query: str) -> int:
+        with self._database() as connection:
+            row = connection.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+    def _database(self) -> psycopg.Connection[Any]:
+        url = make_url(self._settings.databases[APPLICATION_BIND].url.get_secret_value())
+        plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(plain, autocommit=True)
+
+
+def purge(url: str, queue: str) -> None:
+    """Throw the messages of a queue away."""
+    parts = make_url(url)
+    connection: Any = amqp.Connection(
+        host=f"{parts.host}:{parts.port or 5672}",
+        userid=parts.username or "guest",
+        password=parts.password or "guest",
+        virtual_host=(parts.database or "").replace("%2F", "/") or "/",
+    )
+    connection.connect()
+    try:
+        with contextlib.suppress(amqp.NotFound):
+            connection.channel().queue_purge(queue)
+    finally:
+        connection.close()
+
+
+def open_adapter() -> Adapter:
+    return Taskyard()
