@@ -87,10 +87,10 @@ def server_config(app: FastAPI | str, settings: Settings, **options: object) -> 
     return uvicorn.Config(app, **values)  # type: ignore[arg-type] # checked by uvicorn itself
 
 
-def serve_api(settings: Settings, *, host: str, port: int, workers: int) -> None:
+def serve_api(settings: Settings) -> None:
     """Serve the API until a signal ends it; with several workers each is a process of its own."""
-    config = server_config("app.main:create_api", settings, host=host, port=port, workers=workers)
-    if workers > 1:
+    config = server_config("app.main:create_api", settings, workers=settings.server.workers)
+    if settings.server.workers > 1:
         Multiprocess(config, [config.bind_socket()]).run()
     else:
         uvicorn.Server(config).run()

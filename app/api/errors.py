@@ -39,6 +39,14 @@ class TooManyStreams(TooManyRequests):
     code = "TOO_MANY_STREAMS"
     title = "Too many streams"
 
+    def __init__(self, *, limit: int, retry_after_seconds: int) -> None:
+        super().__init__(
+            f"You follow {limit} runs here already.",
+            policy="streams",
+            limit=limit,
+            retry_after_seconds=retry_after_seconds,
+        )
+
 
 class UriTooLong(TaskyardError):
     """The path and query together are longer than the server reads."""

@@ -90,15 +90,15 @@ class StreamDesk:
 
     def take_seat(self, caller: Principal) -> Callable[[], None]:
         """Return what gives the seat back; raises StreamsFull or TooManyStreams."""
-        later = {"Retry-After": str(self.settings.retry_after_seconds)}
+        later = self.settings.retry_after_seconds
         if self._by_caller.total() >= self.settings.max_open:
             raise StreamsFull(
-                f"This process serves {self.settings.max_open} streams already.", headers=later
+                f"This process serves {self.settings.max_open} streams already.",
+                headers={"Retry-After": str(later)},
             )
-        if self._by_caller[caller.id] >= self.settings.max_open_per_caller:
-            raise TooManyStreams(
-                f"You follow {self.settings.max_open_per_caller} runs here already.", headers=later
-            )
+        most = self.settings.max_open_per_caller
+        if self._by_caller[caller.id] >= most:
+            raise TooManyStreams(limit=most, retry_after_seconds=later)
         self._by_caller[caller.id] += 1
         return lambda: self._leave(caller.id)
 

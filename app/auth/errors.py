@@ -101,11 +101,10 @@ class TooManyLogins(TooManyRequests):
     def __init__(self, *, retry_after_seconds: int, limit: int, window_seconds: int) -> None:
         super().__init__(
             "Too many logins failed; wait before the next one.",
-            headers={
-                "Retry-After": str(retry_after_seconds),
-                "RateLimit-Policy": f'"login";q={limit};w={window_seconds}',
-                "RateLimit": f'"login";r=0;t={retry_after_seconds}',
-            },
+            policy="login",
+            limit=limit,
+            retry_after_seconds=retry_after_seconds,
+            window_seconds=window_seconds,
         )
 
 

@@ -13,15 +13,17 @@ from app.common.logging import configure_logging
 from app.config import Settings, load_settings
 from app.main import create_embedded_api, first_admin, free_socket, migrate, server_config
 
-_DATA_DIR_VARIABLE = "TASKYARD_DATA_DIR"
+_DATA_DIR = "TASKYARD_DATA_DIR"
+_HOST = "TASKYARD_SERVER__HOST"
+_PORT = "TASKYARD_SERVER__PORT"
 
 
 def run_dev(host: str, port: int, data_dir: Path, *, open_browser: bool) -> None:
     """Migrate, make the first administrator, say where everything is, and serve."""
-    settings = load_settings(data_dir=data_dir, embedded=True)
-    configure_logging(settings.logging.level, settings.logging.format)
     listening = free_socket(host, port)
-    address = f"http://{host}:{listening.getsockname()[1]}"
+    settings = _dev_settings(data_dir, host, listening.getsockname()[1])
+    configure_logging(settings.logging.level, settings.logging.format)
+    address = f"http://{host}:{settings.server.port}"
     _prepare(settings, address)
     if open_browser and sys.stdout.isatty():
         webbrowser.open(f"{address}/docs")
@@ -35,20 +37,28 @@ def run_dev_with_reload(host: str, port: int, data_dir: Path) -> None:
     """
     from uvicorn.supervisors import ChangeReload
 
-    settings = load_settings(data_dir=data_dir, embedded=True)
-    os.environ[_DATA_DIR_VARIABLE] = str(data_dir)  # The child reads it in `create_reloaded_api`.
+    settings = _dev_settings(data_dir, host, port)
+    # The child reads them in `create_reloaded_api`.
+    os.environ |= {_DATA_DIR: str(data_dir), _HOST: host, _PORT: str(port)}
     _prepare(settings, f"http://{host}:{port}")
-    config = server_config(
-        "app.cli.development:create_reloaded_api", settings, host=host, port=port, reload=True
-    )
+    config = server_config("app.cli.development:create_reloaded_api", settings, reload=True)
     ChangeReload(config, uvicorn.Server(config).run, [config.bind_socket()]).run()
 
 
 def create_reloaded_api() -> FastAPI:
     """Return the embedded API of the folder that `run_dev_with_reload` was given."""
-    settings = load_settings(data_dir=Path(os.environ[_DATA_DIR_VARIABLE]), embedded=True)
+    settings = _dev_settings(
+        Path(os.environ[_DATA_DIR]), os.environ[_HOST], int(os.environ[_PORT])
+    )
     configure_logging(settings.logging.level, settings.logging.format)
     return create_embedded_api(settings)
+
+
+def _dev_settings(data_dir: Path, host: str, port: int) -> Settings:
+    """Return the embedded settings, with the address that is really listened on."""
+    settings = load_settings(data_dir=data_dir, embedded=True)
+    server = settings.server.model_copy(update={"host": host, "port": port})
+    return settings.model_copy(update={"server": server})
 
 
 def _prepare(settings: Settings, address: str) -> None:

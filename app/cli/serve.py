@@ -3,6 +3,7 @@ them in one.
 """
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -68,14 +69,13 @@ def api(
     from app.config import load_settings
     from app.main import create_api, serve_api
 
+    # The processes of the API read their settings themselves; an option stands above all of them.
+    for key, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
+        if value is not None:
+            os.environ[f"TASKYARD_SERVER__{key}"] = str(value)
     settings = load_settings()
     create_api(settings)  # What is wrong with the settings is told here, before any process starts.
-    serve_api(
-        settings,
-        host=host or settings.server.host,
-        port=settings.server.port if port is None else port,
-        workers=workers or settings.server.workers,
-    )
+    serve_api(settings)
 
 
 def worker(

@@ -125,6 +125,26 @@ class TooManyRequests(TaskyardError):
     status = 429
     title = "Too many requests"
 
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        policy: str,
+        limit: int,
+        retry_after_seconds: int,
+        window_seconds: int | None = None,
+    ) -> None:
+        # The fields of the IETF draft on RateLimit headers; a limit on what is open has no window.
+        window = "" if window_seconds is None else f";w={window_seconds}"
+        super().__init__(
+            detail,
+            headers={
+                "Retry-After": str(retry_after_seconds),
+                "RateLimit-Policy": f'"{policy}";q={limit}{window}',
+                "RateLimit": f'"{policy}";r=0;t={retry_after_seconds}',
+            },
+        )
+
 
 class ServiceUnavailable(TaskyardError):
     """A service that this request needs does not answer; try again shortly."""

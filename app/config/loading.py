@@ -5,6 +5,7 @@ Precedence, first wins: environment (`TASKYARD_A__B`), the older variable names,
 defaults.
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -191,13 +192,26 @@ def _without_missing(values: Mapping[str, Any]) -> Tree:
 
 
 def _config_files(environ: Mapping[str, str]) -> list[Path]:
-    files = [
-        Path(part.strip()) for part in environ.get("TASKYARD_CONFIG", "").split(",") if part.strip()
-    ]
+    """Return the files that are named by commas or, like every other list, in JSON."""
+    text = environ.get("TASKYARD_CONFIG", "").strip()
+    names = _json_list(text) if text.startswith("[") else text.split(",")
+    files = [Path(name.strip()) for name in names if name.strip()]
     for file in files:
         if not file.is_file():
             raise ConfigurationError(f"TASKYARD_CONFIG names '{file}', which is not a file.")
     return files
+
+
+def _json_list(text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(
+            'TASKYARD_CONFIG is no list of files: write a.yaml,b.yaml or ["a.yaml", "b.yaml"].'
+        )
+    return names
 
 
 def _read_yaml(file: Path) -> Tree:

@@ -177,7 +177,12 @@ def _needed(form: TokenForm, name: str) -> str:
 
 def _client_of(request: Request, form: TokenForm) -> tuple[str, str] | None:
     """Return the client's id and secret, from the form or from Basic authentication."""
-    headers = request.headers.getlist("authorization")
+    # An access token says nothing of a client, and many programs send theirs with every request.
+    headers = [
+        header
+        for header in request.headers.getlist("authorization")
+        if header.partition(" ")[0].lower() != "bearer"
+    ]
     if not headers:
         if not form.client_secret:
             return None

@@ -232,6 +232,12 @@ def test_t1_a_wrong_client_is_401(api: Api, client: dict[str, str]) -> None:
         assert answer.headers["www-authenticate"].startswith("Basic")
 
 
+def test_an_access_token_beside_a_grant_is_passed_over(api: Api) -> None:
+    expired = bearer("an.expired.token")
+    token = sign_in(api).json()["refresh_token"]
+    assert grant(api, "refresh_token", refresh_token=token, headers=expired).status_code == 200
+
+
 def test_t8_a_client_cannot_use_the_refresh_token_of_a_user(
     api: Api, client: dict[str, str]
 ) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.unit.cli.commands import Outcome, run_program
@@ -106,6 +107,12 @@ def test_the_registry(service: Installation) -> None:
     assert [task["name"] for task in listed.document] == ["drill.echo", "drill.fail", "drill.wait"]
     shown = service.taskyard("tasks", "show", "drill.echo").document
     assert shown["params_schema"]["properties"]["text"]["type"] == "string"
+
+
+def test_the_settings_tell_the_address_that_is_listened_on(service: Installation) -> None:
+    headers = {"Authorization": f"Bearer {service.token}"}
+    told = httpx2.get(f"{service.url}/api/v1/config", headers=headers, trust_env=False).json()
+    assert f"http://{told['server']['host']}:{told['server']['port']}" == service.url
 
 
 def test_a_task_that_succeeds(service: Installation) -> None:

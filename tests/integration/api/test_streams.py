@@ -232,6 +232,8 @@ def test_streams_are_bounded_per_caller_and_in_all_and_seats_come_back(server: S
         refused = client.get(path)
         assert (refused.status_code, refused.json()["code"]) == (429, "TOO_MANY_STREAMS")
         assert refused.headers["retry-after"] == "5"
+        assert refused.headers["ratelimit"] == '"streams";r=0;t=5'
+        assert refused.headers["ratelimit-policy"] == '"streams";q=3'
         with other.stream("GET", path) as fourth:
             assert fourth.status_code == 200
             full = other.get(path)

@@ -10,19 +10,31 @@ from app.common.errors import (
     NotFound,
     TaskyardError,
     TooManyRequests,
+    ValidationFailed,
     all_errors,
 )
 
 
 def test_an_error_carries_what_its_answer_needs() -> None:
     fault = FieldError(("body", "a"), "is missing", "missing")
-    error = TooManyRequests(
-        "Slow down.", hint="Wait.", errors=[fault], headers={"Retry-After": "1"}
+    error = ValidationFailed(
+        "Wrong age.", hint="Count.", errors=[fault], headers={"Retry-After": "1"}
     )
-    assert (error.detail, str(error), error.hint) == ("Slow down.", "Slow down.", "Wait.")
+    assert (error.detail, str(error), error.hint) == ("Wrong age.", "Wrong age.", "Count.")
     assert error.errors == (fault,)
     assert error.headers == {"Retry-After": "1"}
+    assert error.status == 422
+
+
+@pytest.mark.parametrize(("window", "told"), [(None, ""), (60, ";w=60")])
+def test_a_limit_tells_what_it_is_and_when_to_come_back(window: int | None, told: str) -> None:
+    error = TooManyRequests(policy="calls", limit=3, retry_after_seconds=7, window_seconds=window)
     assert error.status == 429
+    assert error.headers == {
+        "Retry-After": "7",
+        "RateLimit-Policy": f'"calls";q=3{told}',
+        "RateLimit": '"calls";r=0;t=7',
+    }
 
 
 def test_without_a_detail_the_title_speaks() -> None:

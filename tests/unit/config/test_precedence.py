@@ -91,6 +91,14 @@ def test_the_files_can_be_named_in_dotenv() -> None:
     assert load_settings(environ={}).server.port == 99
 
 
+@pytest.mark.parametrize("names", ["first.yaml, second.yaml", '["first.yaml", "second.yaml"]'])
+def test_the_files_are_named_by_commas_or_as_a_list(names: str) -> None:
+    Path("first.yaml").write_text("server: {port: 1, workers: 3}")
+    Path("second.yaml").write_text("server: {port: 2}")
+    server = load_settings(environ={"TASKYARD_CONFIG": names}).server
+    assert (server.port, server.workers) == (2, 3)
+
+
 def test_a_value_that_is_none_is_one() -> None:
     Path("settings.yaml").write_text("celery: {result_backend: 'redis://h'}")
     Path("more.yaml").write_text("celery: {result_backend: null}")

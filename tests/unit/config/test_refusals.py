@@ -149,6 +149,11 @@ def test_a_named_file_must_be_there() -> None:
     assert "'missing.yaml'" in refused(TASKYARD_CONFIG="missing.yaml")
 
 
+@pytest.mark.parametrize("names", ["[a.yaml]", '["a.yaml", 7]', '["a.yaml"'])
+def test_a_list_of_files_that_is_none_is_refused(names: str) -> None:
+    assert "TASKYARD_CONFIG is no list of files" in refused(TASKYARD_CONFIG=names)
+
+
 @pytest.mark.parametrize("content", [b"hunter2", b"[\xff"])
 def test_a_secret_file_that_cannot_be_read_is_refused(content: bytes) -> None:
     Path("secrets").mkdir()
