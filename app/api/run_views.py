@@ -43,6 +43,7 @@ def run_view(row: Row[Any], request: Request) -> Run:
         status=Status(row.status),
         error=_error(row.error),
         progress=_progress(row.progress),
+        result_stored=row.result_ref is not None,
         links=run_links(request, row.id),
         **{name: columns[name] for name in _COPIED},
     )

@@ -190,7 +190,9 @@ class RunProgress(BaseModel):
 
 
 class Run(BaseModel):
-    """One run of a task."""
+    """One run of a task. A result that is too large for the row is null here, with
+    `result_stored`; `links.result` leads to it.
+    """
 
     task_id: str
     task: str
@@ -198,6 +200,7 @@ class Run(BaseModel):
     status: Status
     params: dict[str, Any]
     result: Any
+    result_stored: bool
     error: RunError | None
     attempt: int
     max_attempts: int

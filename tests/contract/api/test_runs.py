@@ -14,6 +14,7 @@ FIELDS = {
     "status",
     "params",
     "result",
+    "result_stored",
     "error",
     "attempt",
     "max_attempts",
@@ -242,6 +243,8 @@ class TestResult:
         answer = api.get(f"/api/v1/tasks/{run_id}/result")
         assert (answer.status_code, answer.json()) == (200, {"stored": True})
         assert answer.headers["content-length"] == str(len(answer.content))
+        run = api.get(f"/api/v1/tasks/{run_id}").json()
+        assert (run["result"], run["result_stored"]) == (None, True)
 
     def test_it_is_served_at_the_older_path_too(self, api: Api) -> None:
         run_id = api.run("sample.add_numbers", {"a": 2})

@@ -77,6 +77,18 @@ def test_show_prints_the_run_as_it_came(service: FakeService, taskyard: RunComma
     assert "links" not in table
 
 
+def test_a_result_that_is_too_large_for_the_run_is_fetched(
+    service: FakeService, taskyard: RunCommand
+) -> None:
+    service.answer("GET", f"/tasks/{ID}", Answer({**RUN, "result": None, "result_stored": True}))
+    service.answer("GET", f"/tasks/{ID}/result", Answer(["a", "large", "one"]))
+    assert taskyard("runs", "show", ID).document["result"] == ["a", "large", "one"]
+    service.answer("GET", f"/tasks/{ID}/result", Answer('["cut o'))
+    broken = taskyard("runs", "show", ID)
+    assert (broken.code, broken.out) == (5, "")
+    assert "is no JSON document" in broken.err
+
+
 @pytest.mark.parametrize("command", ["show", "watch", "logs", "cancel", "rerun"])
 @pytest.mark.parametrize("text", ["", "registered", "..", f"{ID}/result", "x" * 5000])
 def test_what_is_no_id_is_not_found(
