@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from app.api.moments import Moment
 from app.api.schemas import StrictBody
-from app.tasks.explaining import Explanation
+from app.tasks.explaining import Explanation, ReasonCode
 from app.tasks.queues import QueueState
 from app.tasks.requests import Caller
 from app.tasks.statuses import Status
@@ -65,7 +65,7 @@ class QueueList(BaseModel):
 class ReasonView(BaseModel):
     """One fact that keeps a run from running; `code` is stable."""
 
-    code: str
+    code: ReasonCode
     message: str
     detail: dict[str, Any]
 

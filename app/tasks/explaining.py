@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Select, and_, case, func, or_, select
@@ -29,11 +30,33 @@ _MOST_COUNTED: Final = 10_000
 _MOST_HOLDERS: Final = 20
 
 
+class ReasonCode(StrEnum):
+    """What keeps a run from running; `docs/guides/api.md` has a row for each."""
+
+    NOT_DUE = "NOT_DUE"
+    WAITING_FOR_RETRY = "WAITING_FOR_RETRY"
+    QUEUE_PAUSED = "QUEUE_PAUSED"
+    NO_CONSUMER = "NO_CONSUMER"
+    BROKER_UNREACHABLE = "BROKER_UNREACHABLE"
+    NOT_PUBLISHED = "NOT_PUBLISHED"
+    TASK_NOT_REGISTERED = "TASK_NOT_REGISTERED"
+    CONCURRENCY_FULL = "CONCURRENCY_FULL"
+    RATE_LIMITED = "RATE_LIMITED"
+    BEHIND_OTHERS = "BEHIND_OTHERS"
+    READY = "READY"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    RUNNING = "RUNNING"
+    WORKER_SILENT = "WORKER_SILENT"
+    DEAD_LETTERED = "DEAD_LETTERED"
+    EXPIRED = "EXPIRED"
+    ENDED = "ENDED"
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One fact that keeps a run from running: `code` is stable, `message` is for people."""
 
-    code: str
+    code: ReasonCode
     message: str
     detail: dict[str, Any] = field(default_factory=dict)
 
@@ -86,7 +109,9 @@ class Explainer:
         if run.scheduled_for is None or run.scheduled_for <= now:
             reasons += await self._about_limit(run, caller)
             reasons += await self._about_line(run)
-        return reasons or [Reason("READY", "Nothing stands in its way; a worker takes it next.")]
+        return reasons or [
+            Reason(ReasonCode.READY, "Nothing stands in its way; a worker takes it next.")
+        ]
 
     async def _about_queue(self, run: Row[Any], caller: Caller) -> list[Reason]:
         pause = await self._queues.pause_of(run.queue)
@@ -95,10 +120,10 @@ class Explainer:
         level = await self._queues.level_of(run.queue)
         if level is None:
             message = "The broker does not answer, so nobody knows what waits and who consumes."
-            return [Reason("BROKER_UNREACHABLE", message, {"queue": run.queue})]
+            return [Reason(ReasonCode.BROKER_UNREACHABLE, message, {"queue": run.queue})]
         if level.consumers == 0:
             message = f"No worker consumes from the queue '{run.queue}'."
-            return [Reason("NO_CONSUMER", message, {"queue": run.queue})]
+            return [Reason(ReasonCode.NO_CONSUMER, message, {"queue": run.queue})]
         return []
 
     async def _about_limit(self, run: Row[Any], caller: Caller) -> list[Reason]:
@@ -125,7 +150,7 @@ class Explainer:
             "ahead": line.ahead,
             "holders": visible,
         }
-        return Reason("CONCURRENCY_FULL", message, detail)
+        return Reason(ReasonCode.CONCURRENCY_FULL, message, detail)
 
     async def _about_line(self, run: Row[Any]) -> list[Reason]:
         async with self._databases.autocommit(APPLICATION_BIND) as connection:
@@ -134,14 +159,14 @@ class Explainer:
             return []
         told = f"{count}" if count < _MOST_COUNTED else f"at least {count}"
         message = f"{told} runs are before it on the queue '{run.queue}'."
-        return [Reason("BEHIND_OTHERS", message, {"queue": run.queue, "count": count})]
+        return [Reason(ReasonCode.BEHIND_OTHERS, message, {"queue": run.queue, "count": count})]
 
 
 def _ended(run: Row[Any]) -> Reason:
     detail: dict[str, Any] = {"finished_at": _moment(run.finished_at)}
     if run.status == Status.EXPIRED:
         detail["expires_at"] = _moment(run.expires_at)
-        return Reason("EXPIRED", "It did not start before its expires_at.", detail)
+        return Reason(ReasonCode.EXPIRED, "It did not start before its expires_at.", detail)
     if run.dead_letter_id is not None:
         error = run.error or {}
         detail |= {"dead_letter_id": run.dead_letter_id, "error": error}
@@ -149,10 +174,10 @@ def _ended(run: Row[Any]) -> Reason:
             f"It failed for good with {error.get('type', 'an error')} after attempt {run.attempt}"
             f" of {run.max_attempts}; its dead letter can be replayed."
         )
-        return Reason("DEAD_LETTERED", message, detail)
+        return Reason(ReasonCode.DEAD_LETTERED, message, detail)
     if run.error is not None:
         detail["error"] = run.error
-    return Reason("ENDED", f"It ended as {run.status}.", detail)
+    return Reason(ReasonCode.ENDED, f"It ended as {run.status}.", detail)
 
 
 def _running(run: Row[Any], now: datetime) -> list[Reason]:
@@ -160,19 +185,21 @@ def _running(run: Row[Any], now: datetime) -> list[Reason]:
     if run.lease_expires_at < now:
         detail = {**since, "lease_expired_at": _moment(run.lease_expires_at)}
         message = "Its worker has gone silent; the sweeper takes it back."
-        return [Reason("WORKER_SILENT", message, detail)]
-    reasons = [Reason("RUNNING", f"It runs on {run.lease_owner} as attempt {run.attempt}.", since)]
+        return [Reason(ReasonCode.WORKER_SILENT, message, detail)]
+    reasons = [
+        Reason(ReasonCode.RUNNING, f"It runs on {run.lease_owner} as attempt {run.attempt}.", since)
+    ]
     if run.cancel_requested_at is not None:
         detail = {"since": _moment(run.cancel_requested_at)}
         message = "Somebody has asked it to stop."
-        reasons.insert(0, Reason("CANCEL_REQUESTED", message, detail))
+        reasons.insert(0, Reason(ReasonCode.CANCEL_REQUESTED, message, detail))
     return reasons
 
 
 def _not_due(run: Row[Any], now: datetime) -> list[Reason]:
     if run.expires_at is not None and run.expires_at <= now:
         message = "Its expires_at has passed; it does not start any more."
-        return [Reason("EXPIRED", message, {"expires_at": _moment(run.expires_at)})]
+        return [Reason(ReasonCode.EXPIRED, message, {"expires_at": _moment(run.expires_at)})]
     if run.scheduled_for is None or run.scheduled_for <= now:
         return []
     until = _moment(run.scheduled_for)
@@ -183,8 +210,8 @@ def _not_due(run: Row[Any], now: datetime) -> list[Reason]:
             f" {error.get('type', 'an error')}; the next one is due at {until}."
         )
         detail = {"until": until, "attempt": run.attempt, "error": error}
-        return [Reason("WAITING_FOR_RETRY", message, detail)]
-    return [Reason("NOT_DUE", f"It is due at {until}.", {"until": until})]
+        return [Reason(ReasonCode.WAITING_FOR_RETRY, message, detail)]
+    return [Reason(ReasonCode.NOT_DUE, f"It is due at {until}.", {"until": until})]
 
 
 def _paused(run: Row[Any], pause: Row[Any], caller: Caller) -> Reason:
@@ -192,17 +219,17 @@ def _paused(run: Row[Any], pause: Row[Any], caller: Caller) -> Reason:
     message = f"The queue '{run.queue}' is paused."
     if caller.tenant is None:
         detail |= {"by": pause.paused_by, "reason": pause.reason}
-    return Reason("QUEUE_PAUSED", message, detail)
+    return Reason(ReasonCode.QUEUE_PAUSED, message, detail)
 
 
 def _not_published(run: Row[Any]) -> Reason:
     message = "Its message is not on the broker yet; the sweeper sends it."
-    return Reason("NOT_PUBLISHED", message, {"since": _moment(run.updated_at)})
+    return Reason(ReasonCode.NOT_PUBLISHED, message, {"since": _moment(run.updated_at)})
 
 
 def _no_code(run: Row[Any]) -> Reason:
     message = f"No plugin of this installation has the task '{run.function}'."
-    return Reason("TASK_NOT_REGISTERED", message, {"task": run.function})
+    return Reason(ReasonCode.TASK_NOT_REGISTERED, message, {"task": run.function})
 
 
 def _no_token(run: Row[Any], limits: Limits, line: Line, seconds: float) -> Reason:
@@ -215,7 +242,7 @@ def _no_token(run: Row[Any], limits: Limits, line: Line, seconds: float) -> Reas
         "interval_seconds": limits.rate.interval_seconds,
         "ahead": line.ahead,
     }
-    return Reason("RATE_LIMITED", message, detail)
+    return Reason(ReasonCode.RATE_LIMITED, message, detail)
 
 
 def _before(run: Row[Any]) -> Select[Any]:

@@ -13,10 +13,14 @@ import yaml
 from pydantic import SecretStr
 from typer.main import get_command
 
+from app.auth.scopes import ROLES
 from app.cli import create_cli
+from app.cli.exit_codes import ExitCode
 from app.config.legacy import older_names
 from app.config.plugins import load_plugins
 from app.config.settings import DatabaseSettings, Settings
+from app.tasks.explaining import ReasonCode
+from app.tasks.statuses import Status
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs" / "guides"
@@ -191,6 +195,36 @@ def test_every_metric_is_in_the_guide(product: dict[str, list[list[Any]]]) -> No
     ]
     assert len(real) > 10
     assert_in_step(rows_of("metrics.md", "taskyard_[a-z_]+"), real, "metrics.md")
+
+
+def test_every_reason_why_a_run_waits_is_in_the_guide() -> None:
+    section = (GUIDES / "api.md").read_text("utf-8").split("## Why a run waits", 1)[1]
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", section.split("\n## ", 1)[0], re.MULTILINE)
+    assert sorted(rows) == sorted(ReasonCode)
+
+
+def test_every_scope_is_in_the_guide_with_its_roles() -> None:
+    rows = re.findall(
+        r"^\| `([a-z_]+:[a-z]+|admin)` \| (.+?) \|",
+        (GUIDES / "api.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    told = {scope: set(re.findall("`([a-z]+)`", roles)) for scope, roles in rows}
+    scopes = {scope for granted in ROLES.values() for scope in granted}
+    assert told == {
+        scope: {role for role, granted in ROLES.items() if scope in granted} for scope in scopes
+    }
+
+
+def test_every_exit_code_is_in_the_guide() -> None:
+    rows = re.findall(r"^\| (\d+) \|", (GUIDES / "cli.md").read_text("utf-8"), re.MULTILINE)
+    assert [int(row) for row in rows] == list(ExitCode)
+
+
+def test_every_status_is_in_the_guide_of_guarantees() -> None:
+    section = (GUIDES / "guarantees.md").read_text("utf-8").split("## The states of a run", 1)[1]
+    table = section.split("\nEach transition", 1)[0]
+    assert set(re.findall(r"`([A-Z]+)`", table)) == set(Status)
 
 
 def test_metrics_that_other_guides_name_exist(product: dict[str, list[list[Any]]]) -> None:

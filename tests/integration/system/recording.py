@@ -1,4 +1,4 @@
-"""Which routes some clients have called, and answers without what differs each time."""
+"""Which routes have answered some clients, and answers without what differs each time."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -23,35 +23,42 @@ _VOLATILE = {
 
 
 class Recorder:
-    """Remembers the method and the path of each request of some clients."""
+    """Remembers the method and the path of each request of some clients that was answered 2xx."""
 
     def __init__(self) -> None:
-        self.called: set[tuple[str, str]] = set()
+        self.done: set[tuple[str, str]] = set()
 
     def watch(self, client: httpx2.Client) -> httpx2.Client:
         """Return the client, whose requests are remembered from now on."""
-        client.event_hooks = {"request": [self._remember], "response": []}
+        client.event_hooks = {"request": [], "response": [self._remember]}
         return client
 
-    def _remember(self, request: httpx2.Request) -> None:
-        self.called.add((request.method.lower(), request.url.path))
+    def _remember(self, answer: httpx2.Response) -> None:
+        if answer.is_success:
+            self.done.add((answer.request.method, answer.request.url.path))
 
-    def not_called(self, document: dict[str, Any]) -> list[str]:
-        """Return the operations of an OpenAPI document that no request has met."""
-        operations = [
-            (method, template)
-            for template, methods in document["paths"].items()
-            for method in METHODS
-            if method in methods
-        ]
+    def not_done(self, operations: Iterable[str]) -> list[str]:
+        """Return the operations, each like `GET /tasks/{task_id}`, that no request has met."""
+        pairs = [tuple(operation.split(" ", 1)) for operation in operations]
+        templates = {template for _, template in pairs}
         return [
-            f"{method.upper()} {template}"
-            for method, template in operations
-            if not self._met(method, _pattern(template, document["paths"]))
+            f"{method} {template}"
+            for method, template in pairs
+            if not self._met(method, _pattern(template, templates))
         ]
 
     def _met(self, wanted: str, meets: Callable[[str], bool]) -> bool:
-        return any(method == wanted and meets(path) for method, path in self.called)
+        return any(method == wanted and meets(path) for method, path in self.done)
+
+
+def operations_of(document: dict[str, Any]) -> list[str]:
+    """Return the operations of an OpenAPI document."""
+    return [
+        f"{method.upper()} {template}"
+        for template, methods in document["paths"].items()
+        for method in METHODS
+        if method in methods
+    ]
 
 
 def _pattern(template: str, templates: Iterable[str]) -> Callable[[str], bool]:

@@ -1,10 +1,11 @@
 """Lint jobs beyond the main job, at both of their addresses."""
 
+import time
 from typing import Any
 
 import httpx2
 
-from tests.integration.system.main_job import follow, submit
+from tests.integration.system.main_job import WAIT_SECONDS, archive, follow, submit
 from tests.integration.system.recording import seen
 
 
@@ -26,6 +27,50 @@ def jobs(client: httpx2.Client, root: str) -> list[Any]:
         _count(client.get("/lint/dialects")),
         _count(client.get("/lint/rules")),
     ]
+
+
+def older(client: httpx2.Client, root: str) -> list[Any]:
+    """Do a job as the older clients do, at the addresses without the prefix."""
+    made = client.post(f"{root}/jobs", json={"sql_content": "SELECT a  FROM b\n"})
+    path = f"{root}/jobs/{made.json()['job_id']}"
+    job = follow(client, made.json()["job_id"])
+    (item,) = job["sub_tasks"]["items"]
+    upload = {"file": ("query.sql", b"SELECT 1\n", "application/sql")}
+    uploaded = client.post(f"{root}/jobs/upload", files=upload)
+    follow(client, uploaded.json()["job_id"])
+    stopped, ended = _cancelled(client, root)
+    return [
+        (made.status_code, sorted(made.json())),
+        seen(client.get(path)),
+        seen(client.get(f"{path}/report"))[0],
+        (result := client.get(f"{root}/tasks/{item['task_id']}/result")).status_code,
+        [violation["code"] for violation in result.json()["violations"]],
+        (uploaded.status_code, sorted(uploaded.json())),
+        seen(stopped),
+        seen(ended),
+        client.get(f"{root}/jobs", params={"limit": 1}).status_code,
+        seen(client.post(f"{root}/jobs", json={})),
+        seen(client.get(f"{root}/jobs/job-0")),
+    ]
+
+
+def _cancelled(client: httpx2.Client, root: str) -> tuple[httpx2.Response, httpx2.Response]:
+    """Cancel the job of an archive that nobody has opened yet: its queue is paused."""
+    client.post("/queues/lint_batch/pause")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while _consumers(client, "lint_batch") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    upload = {"file": ("x.zip", archive(), "application/zip")}
+    job_id = client.post(f"{root}/jobs/upload", files=upload).json()["job_id"]
+    stopped = client.post(f"{root}/jobs/{job_id}/cancel")
+    ended = client.get(f"{root}/jobs/{job_id}")
+    client.post("/queues/lint_batch/resume")
+    return stopped, ended
+
+
+def _consumers(client: httpx2.Client, queue: str) -> int:
+    items = client.get("/queues").json()["items"]
+    return int(next(one["consumers"] for one in items if one["name"] == queue))
 
 
 def _count(answer: httpx2.Response) -> tuple[int, int]:

@@ -19,5 +19,7 @@ def service(client: httpx2.Client, root: str) -> list[Any]:
         seen(client.get("/errors/NO_SUCH_ERROR")),
         seen(client.get(f"{root}/livez")),
         seen(client.get(f"{root}/readyz")),
+        seen(client.get(f"{root}/docs")),
+        client.get(f"{root}/.well-known/jwks.json").status_code,
         (metrics.status_code, "taskyard_http_requests_total" in metrics.text),
     ]
