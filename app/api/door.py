@@ -5,6 +5,7 @@ body before it runs any dependency; here an unknown caller's body is never read.
 """
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request, params
@@ -66,7 +67,7 @@ class DoorRoute(APIRoute):
             rules.check(request.query_params)
             checked = await _read_body(self, request, services_of(request).core.settings.limits)
             try:
-                return await handle(checked)
+                return _without_type(await handle(checked))
             except HTTPException as error:
                 # FastAPI wraps what goes wrong while it reads a form; the cause says more.
                 if isinstance(error.__cause__, TaskyardError):
@@ -97,6 +98,13 @@ class PublicRoute(DoorRoute):
     """A route of the core that is open to everybody."""
 
     needs_token = False
+
+
+def _without_type(answer: Response) -> Response:
+    """Return the answer; FastAPI gives a type even to one that has no content."""
+    if answer.status_code == HTTPStatus.NO_CONTENT and "content-type" in answer.headers:
+        del answer.headers["content-type"]
+    return answer
 
 
 async def _read_body(route: DoorRoute, request: Request, limits: LimitsSettings) -> Request:

@@ -339,7 +339,8 @@ def test_a_user_is_made_listed_changed_and_removed(api: Api) -> None:
     off = api.call("PATCH", path, "admin", json={"is_active": False})
     assert off.json()["is_active"] is False
     assert grant(api, username="grace", password="a good password").status_code == 401
-    assert api.call("DELETE", path, "admin").status_code == 204
+    gone = api.call("DELETE", path, "admin")
+    assert (gone.status_code, gone.content, "content-type" in gone.headers) == (204, b"", False)
     is_problem(api.get(path, "admin"), 404, "NOT_FOUND")
 
 

@@ -45,8 +45,23 @@ class TestTrace:
     @pytest.mark.parametrize(
         "value",
         [
-            b"short",
-            b"a" * 65,
+            b"1",
+            b"a" * 128,
+            b"Root=1-67891233-abcdef012345678912345678",
+            b"105445aa7843bc8bf206b12000100000/1;o=1",
+            b"3f2a.web:17,18",
+        ],
+    )
+    async def test_the_ids_of_gateways_are_kept(self, value: bytes) -> None:
+        answer = await _traced((b"x-request-id", value))
+        assert answer.headers["x-request-id"] == value.decode()
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b"",
+            b"two words",
+            b"a" * 129,
             b"x\r\nSet-Cookie: a=b",
             b"\x1b[31mredredred",
             b"${jndi:ldap://x}",
