@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 
 from app import register_task
 from app.api.application import create_app
+from app.api.cursors import seal_cursor
 from app.api.services import ApiServices
 from app.auth.identity import open_identity, open_tokens
 from app.common.clock import rfc3339
@@ -137,23 +138,27 @@ async def calls_of(site: Site, rows: int) -> dict[str, Call]:
         f"SELECT id, created_at FROM task_runs ORDER BY created_at OFFSET {rows // 2} LIMIT 1"  # noqa: S608 - a number
     )
     one = await site.row("SELECT run_id FROM task_run_events LIMIT 1")
-    deep = encode_place(middle.created_at, str(middle.id))
+    place = encode_place(middle.created_at, str(middle.id))
+    deep = seal_cursor(place, (None, RunFilters(statuses=[])))
     before = rfc3339(middle.created_at)
 
     def listed(query: str, *, tenant: str | None = None, full: bool = True) -> Call:
         return lambda: site.get(f"/tasks?{query}", tenant, 50 if full else 0)
 
-    def deep_page() -> Awaitable[object]:
-        return site.services.runs.list(RunFilters(), 50, deep, Somebody())
-
     return {
         "first page": listed("limit=50"),
-        "deep page": deep_page,
+        "deep page": listed(f"limit=50&cursor={deep}"),
         "created_before the middle": listed(f"created_before={before}"),
         "status": listed("status=FAILED"),
         "status, deep": listed(f"status=FAILED&created_before={before}"),
         "status and label": listed("status=SUCCEEDED&label.team=team-1"),
         "status and rare label": listed("status=SUCCEEDED&label.customer=customer-42"),
+        "status and a label of none": listed("status=SUCCEEDED&label.customer=nobody", full=False),
+        "two labels": listed("label.customer=customer-42&label.team=team-1", full=False),
+        "label alone": listed("label.team=team-1"),
+        "status and label, deep": listed(
+            f"status=SUCCEEDED&label.team=team-1&created_before={before}"
+        ),
         "three statuses": listed("status=FAILED&status=CANCELLED&status=RUNNING"),
         "task": listed("task=plugin.task_3"),
         "task and status, few": listed("task=plugin.task_3&status=EXPIRED", full=False),

@@ -47,9 +47,7 @@ def run_dev_with_reload(host: str, port: int, data_dir: Path) -> None:
 
 def create_reloaded_api() -> FastAPI:
     """Return the embedded API of the folder that `run_dev_with_reload` was given."""
-    settings = _dev_settings(
-        Path(os.environ[_DATA_DIR]), os.environ[_HOST], int(os.environ[_PORT])
-    )
+    settings = _dev_settings(Path(os.environ[_DATA_DIR]), os.environ[_HOST], int(os.environ[_PORT]))
     configure_logging(settings.logging.level, settings.logging.format)
     return create_embedded_api(settings)
 

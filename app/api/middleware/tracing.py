@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.common.ids import new_id
 from app.common.tracing import bind_trace, new_trace, parse_traceparent
 
-# What gateways and clients make: numbers, UUIDs, `Root=1-67891233-…`, `trace/span;o=1`. Nothing that
-# a terminal, a template or a log reader could take for more than text.
+# What gateways and clients make: numbers, UUIDs, `Root=1-67891233-…`, `trace/span;o=1`. Nothing
+# that a terminal, a template or a log reader could take for more than text.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:;,/=+@-]{0,127}")
 
 

@@ -52,6 +52,7 @@ def every_route(client: httpx2.Client) -> tuple[Seen, list[str]]:
         "a schedule that fires": lambda: schedules.fired(client),
         "jobs": lambda: jobs.jobs(client, root),
         "jobs of older clients": lambda: jobs.older(client, root),
+        "jobs that are cancelled": lambda: jobs.cancelled(client, root),
         "the service": lambda: service.service(client, root),
     }
     told = main_job(client) | {name: step() for name, step in steps.items()}

@@ -38,7 +38,6 @@ def older(client: httpx2.Client, root: str) -> list[Any]:
     upload = {"file": ("query.sql", b"SELECT 1\n", "application/sql")}
     uploaded = client.post(f"{root}/jobs/upload", files=upload)
     follow(client, uploaded.json()["job_id"])
-    stopped, ended = _cancelled(client, root)
     return [
         (made.status_code, sorted(made.json())),
         seen(client.get(path)),
@@ -46,26 +45,30 @@ def older(client: httpx2.Client, root: str) -> list[Any]:
         (result := client.get(f"{root}/tasks/{item['task_id']}/result")).status_code,
         [violation["code"] for violation in result.json()["violations"]],
         (uploaded.status_code, sorted(uploaded.json())),
-        seen(stopped),
-        seen(ended),
         client.get(f"{root}/jobs", params={"limit": 1}).status_code,
         seen(client.post(f"{root}/jobs", json={})),
         seen(client.get(f"{root}/jobs/job-0")),
     ]
 
 
-def _cancelled(client: httpx2.Client, root: str) -> tuple[httpx2.Response, httpx2.Response]:
-    """Cancel the job of an archive that nobody has opened yet: its queue is paused."""
+def cancelled(client: httpx2.Client, root: str) -> list[Any]:
+    """Cancel the jobs of archives that nobody has opened yet, at both addresses: their queue is
+    paused.
+    """
     client.post("/queues/lint_batch/pause")
     deadline = time.monotonic() + WAIT_SECONDS
     while _consumers(client, "lint_batch") and time.monotonic() < deadline:
         time.sleep(0.2)
-    upload = {"file": ("x.zip", archive(), "application/zip")}
-    job_id = client.post(f"{root}/jobs/upload", files=upload).json()["job_id"]
-    stopped = client.post(f"{root}/jobs/{job_id}/cancel")
-    ended = client.get(f"{root}/jobs/{job_id}")
+    told = [_cancelled_at(client, base) for base in ("", root)]
     client.post("/queues/lint_batch/resume")
-    return stopped, ended
+    return told
+
+
+def _cancelled_at(client: httpx2.Client, base: str) -> list[Any]:
+    upload = {"file": ("x.zip", archive(), "application/zip")}
+    job_id = client.post(f"{base}/jobs/upload", files=upload).json()["job_id"]
+    path = f"{base}/jobs/{job_id}"
+    return [seen(client.post(f"{path}/cancel")), seen(client.get(path))]
 
 
 def _consumers(client: httpx2.Client, queue: str) -> int:
