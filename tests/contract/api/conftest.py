@@ -14,9 +14,13 @@ from tests.contract.api.harness import (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One application for all tests of the API; each test makes the runs that it looks at."""
+    """One application for the tests of a file; each test makes the runs that it looks at.
+
+    It ends with the file: its tokens expire, and its event loop shares the process with whatever
+    other tests do there.
+    """
     configure_logging("CRITICAL", "json")
     settings = embedded_settings(tmp_path_factory.mktemp("api"))
     migrate(settings)

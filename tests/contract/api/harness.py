@@ -23,6 +23,8 @@ from app.tasks.transport import QueueLevel, Wakeup
 
 SAMPLE = "tests.contract.api.sample"
 ROLES = ("viewer", "operator", "admin")
+# Longer than the slowest run of all tests.
+TOKEN_SECONDS = 86_400
 
 
 class Recorder:
@@ -117,12 +119,12 @@ async def make_callers(services: ApiServices) -> dict[str, str]:
     tokens = {}
     for name in ROLES:
         await services.identity.create_user(name, f"password of {name}", name)  # type: ignore[arg-type]  # a role
-        tokens[name] = await services.identity.issue_for(name)
+        tokens[name] = await services.identity.issue_for(name, expires_in=TOKEN_SECONDS)
     await services.identity.create_user(
         "foreigner", "password of foreigner", "operator", tenant="elsewhere"
     )
     await services.identity.create_user("nobody", "password of nobody", scopes=["other:thing"])
-    tokens["nobody"] = await services.identity.issue_for("nobody", ["other:thing"])
-    tokens["foreigner"] = await services.identity.issue_for("foreigner")
+    tokens["nobody"] = await services.identity.issue_for("nobody", ["other:thing"], TOKEN_SECONDS)
+    tokens["foreigner"] = await services.identity.issue_for("foreigner", expires_in=TOKEN_SECONDS)
     await services.core.databases.dispose()
     return tokens
