@@ -111,9 +111,12 @@ class Databases:
 
         It waits for no writer, on SQLite either, where a transaction takes the write lock.
         """
-        binds: dict[Any, Any] = {base: self._autocommitting(name) for name, base in self._bases()}
-        engine = self._autocommitting(bind)
-        async with AsyncSession(engine, binds=binds, expire_on_commit=False) as session:
+        self.url(bind)
+        # One object per bind: a session takes a connection for each engine that it meets, and one
+        # that holds the first while it waits for the second can exhaust the pool.
+        engines = {name: self._autocommitting(name) for name in self._options}
+        binds: dict[Any, Any] = {base: engines[name] for name, base in self._bases()}
+        async with AsyncSession(engines[bind], binds=binds, expire_on_commit=False) as session:
             yield session
 
     @asynccontextmanager

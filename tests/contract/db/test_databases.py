@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app.auth.models import User
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from tests.contract.db.making import make_databases
@@ -210,6 +211,17 @@ def test_f51_a_child_process_never_uses_its_parents_connections(shared_url: str)
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
         assert connection.execute(COUNT).scalar_one() == 2
     databases.dispose_sync()
+
+
+@pytest.mark.parametrize("method", ["reading", "transaction"])
+async def test_a_session_takes_one_connection_for_models_and_plain_sql(
+    databases: Databases, method: str
+) -> None:
+    """With two, as many sessions as the pool has connections would wait for each other."""
+    async with getattr(databases, method)(APPLICATION_BIND) as session:
+        await session.execute(COUNT)
+        await session.connection(bind_arguments={"mapper": User})
+        assert databases.pool_in_use(APPLICATION_BIND) == 1
 
 
 async def test_a_warm_pool_holds_its_connections_ready(databases: Databases) -> None:
