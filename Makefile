@@ -37,7 +37,7 @@ bench: $(STAMP) ## Ratios against what you would use instead: make bench QUESTIO
 	@$(PY) -m bench $(QUESTION)
 
 bench-growth: $(STAMP) ## Time the calls with ten thousand and with a million runs (PostgreSQL)
-	@$(PY) -m bench.growth
+	@$(PY) -m bench growth
 
 chaos: $(STAMP) ## Kill, freeze and cut off everything, and write the guarantees' table
 	@scripts/chaos

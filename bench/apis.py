@@ -11,7 +11,9 @@ from typing import Final
 from app.config import load_settings
 from app.main import migrate
 from bench.peers.adapter import tool
-from bench.yard import PASSWORD, Process, Side, Yard, free_port, wait_for
+from bench.running import Process, free_port, wait_for
+from bench.sides import Side
+from bench.yard import PASSWORD, Yard
 
 PLAIN: Final = Side("by hand", "bench.peers.plain_api")
 BARE: Final = Side("does nothing", "bench.peers.bare_api")
@@ -29,8 +31,8 @@ class Api:
 
 
 @contextlib.contextmanager
-def serving(yard: Yard, side: Side) -> Iterator[Api]:
-    """Run the side's server, one process."""
+def serving(yard: Yard, side: Side, database: str | None = None) -> Iterator[Api]:
+    """Run the side's server, one process; ours perhaps through a door to its database."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     if side.is_ours:
@@ -44,7 +46,7 @@ def serving(yard: Yard, side: Side) -> Iterator[Api]:
             *("--no-access-log", "--log-level", "warning"),
         ]
         path = "/tasks/run"
-    with yard.process(side, command) as process:
+    with yard.process(side, command, database=database) as process:
         wait_for(f"{base}/readyz", process)
         headers = {"Authorization": f"Bearer {_token(base)}"} if side.is_ours else {}
         yield Api(side, base + path, headers, process)

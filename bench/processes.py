@@ -16,16 +16,47 @@ class Used:
     own_mb: float
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Memory of one process in MB: `resident` counts what it shares with others in full, `own` is
+    what would be free without it.
+    """
+
+    resident_mb: float
+    own_mb: float
+
+
+def tree(pid: int) -> list[int]:
+    """Return the process and all below it, parents before their children."""
+    return [pid, *_below(pid, _parents())]
+
+
+def memory_of(pid: int) -> Memory:
+    """Return the memory of one process, all zero when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return Memory(0.0, 0.0)
+    sizes = {name: int(size) / 1024 for name, size, _ in map(str.split, lines)}
+    own = sum(size for name, size in sizes.items() if name.startswith("Private_"))
+    return Memory(sizes["Rss:"], own)
+
+
+def own_mb(pid: int) -> float:
+    """Return the own memory of the process and all below it."""
+    return sum(memory_of(one).own_mb for one in tree(pid))
+
+
 def worker_memory() -> list[Used]:
     """Return the memory of every worker process below this one, with its role."""
-    return [Used(role, pid, _own_mb(pid)) for pid, role in _roles().items()]
+    return [Used(role, pid, memory_of(pid).own_mb) for pid, role in _roles().items()]
 
 
-def cpu_seconds() -> float:
+def cpu_seconds(root: int | None = None) -> float:
     """Return the processor time so far of all living processes below this one, and of those below
-    them that have ended.
+    them that have ended; of another process and all below it, when that is given.
     """
-    return sum(_cpu(pid) for pid in _below(os.getpid(), _parents()))
+    return sum(_cpu(pid) for pid in (tree(root) if root else _below(os.getpid(), _parents())))
 
 
 def _roles() -> dict[int, str]:
@@ -38,15 +69,6 @@ def _roles() -> dict[int, str]:
         elif "taskyard worker" in command:
             roles[pid] = "worker child" if above == "worker" else "worker"
     return roles
-
-
-def _own_mb(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    except OSError:
-        return 0.0
-    kilobytes = sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
-    return kilobytes / 1024
 
 
 def _cpu(pid: int) -> float:

@@ -14,19 +14,34 @@ import amqp
 import psycopg
 from sqlalchemy.engine import make_url
 
+from app.celery_worker.delays import rung_for
 from app.celery_worker.publisher import open_transport
 from app.common.logging import configure_logging
 from app.common.tracing import new_trace
 from app.config import load_settings
 from app.config.settings import APPLICATION_BIND
 from app.main import migrate
-from app.tasks.requests import RunRequest
+from app.tasks.requests import RunOptions, RunRequest
 from app.tasks.services import Services, open_services
 from app.testing import Somebody
 from bench.peers.adapter import PROCESSES, Adapter, tool
 
 _AT_MOST = 10_000
-_WAITING = "SELECT count(*) FROM task_runs WHERE published_at IS NULL AND status = 'PENDING'"
+_UNSENT = "SELECT count(*) FROM task_runs WHERE published_at IS NULL AND finished_at IS NULL"
+_LATE = """
+    SELECT
+        extract(epoch FROM scheduled_for - created_at),
+        extract(epoch FROM started_at - scheduled_for)
+    FROM task_runs WHERE scheduled_for IS NOT NULL AND started_at IS NOT NULL
+"""
+
+
+def rounding(delay_seconds: float) -> float:
+    """Return by how much the ladder of delays makes a delay longer, in seconds."""
+    left = delay_seconds
+    while left > 0:
+        left -= rung_for(left) / 1000
+    return -left
 
 
 class Taskyard(Adapter):
@@ -53,20 +68,39 @@ class Taskyard(Adapter):
         services = self._opened()
         requests = [RunRequest(task="bench.nothing") for _ in range(count)]
 
-        async def accept() -> None:
-            for start in range(0, count, _AT_MOST):
-                part = requests[start : start + _AT_MOST]
-                await services.batches.submit(part, principal=Somebody(), trace=new_trace())
-            await services.outbox.close()
+        self._run(self._accept(services, requests))
 
-        self._run(accept())
-        if unsent := self._count(_WAITING):
+    async def _accept(self, services: Services, requests: Sequence[RunRequest]) -> None:
+        for start in range(0, len(requests), _AT_MOST):
+            part = requests[start : start + _AT_MOST]
+            await services.batches.submit(part, principal=Somebody(), trace=new_trace())
+        await services.outbox.close()
+        if unsent := self._count(_UNSENT):
             raise RuntimeError(f"{unsent} runs have no message")
 
     def stamped(self) -> None:
         services = self._opened()
         request = RunRequest(task="bench.stamped", params={"sent_ns": time.monotonic_ns()})
         self._run(services.submission.submit(request, principal=Somebody(), trace=new_trace()))
+
+    def delay(self, count: int, low: float, high: float) -> None:
+        services = self._opened()
+        now = time.monotonic_ns()
+        delays = [low + (high - low) * number / count for number in range(count)]
+        requests = [
+            RunRequest(
+                task="bench.stamped",
+                params={"sent_ns": now + round(seconds * 1e9)},
+                options=RunOptions(delay_seconds=seconds),
+            )
+            for seconds in delays
+        ]
+        self._run(self._accept(services, requests))
+
+    def beyond_rounding(self) -> float:
+        with self._database() as connection:
+            rows = connection.execute(_LATE).fetchall()
+        return max(1000 * (float(late) - rounding(float(delay))) for delay, late in rows)
 
     def outcomes(self) -> int:
         return self._count("SELECT count(*) FROM task_runs WHERE status = 'SUCCEEDED'")

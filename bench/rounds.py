@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from bench.running import BenchError, Control
+from bench.sides import Side
 from bench.statistics import Spread, ratios, spread
-from bench.yard import BenchError, Control, Side, Yard
+from bench.yard import Yard
 
 T = TypeVar("T")
 

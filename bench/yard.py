@@ -1,68 +1,27 @@
-"""Where the sides of a comparison run: their databases and names, their processes, their ends."""
+"""Where the sides of a comparison run: databases and names on the services, and processes."""
 
 import contextlib
-import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.engine import make_url
 
 from bench.peers import adapter
 from bench.peers.tally import FOLDER, Tally
+from bench.running import BenchError, Control, Process
+from bench.sides import OURS, PEERS_PYTHON, ROOT, Side
 from tests.services import Services
 
-ROOT: Final = Path(__file__).parents[1]
-PEERS_PYTHON: Final = Path(
-    os.environ.get("TASKYARD_BENCH_VENV", ROOT / ".venv-bench"), "bin/python"
-)
 PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of scratch databases
-_START_SECONDS: Final = 60.0
-_STOP_SECONDS: Final = 30.0
+OUR_DATABASE: Final = "TASKYARD_DATABASES__POSTGRES_MAIN__URL"
 # Databases of Redis, one for each peer that keeps something there.
 _REDIS_DATABASES: Final = {"celery_redis": 7, "streaq_redis": 8}
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of those that are compared: its name in the tables and the module of its adapter."""
-
-    name: str
-    module: str
-    profile: str = "default"
-
-    @property
-    def is_ours(self) -> bool:
-        return not self.module.startswith("bench.peers.")
-
-    @property
-    def python(self) -> str:
-        return sys.executable if self.is_ours else str(PEERS_PYTHON)
-
-
-OURS: Final = Side("taskyard", "bench.product")
-FAST: Final = Side("taskyard, fast", "bench.product", "fast")
-CELERY_REDIS: Final = Side("celery + redis", "bench.peers.celery_redis")
-CELERY_POSTGRES: Final = Side("celery + postgres", "bench.peers.celery_postgres")
-TASKIQ: Final = Side("taskiq", "bench.peers.taskiq_rabbit")
-DRAMATIQ: Final = Side("dramatiq", "bench.peers.dramatiq_rabbit")
-PROCRASTINATE: Final = Side("procrastinate", "bench.peers.procrastinate_postgres")
-STREAQ: Final = Side("streaq", "bench.peers.streaq_redis")
-
-
-class BenchError(Exception):
-    """A side could not do what it was asked for; the text says what, with the end of its log."""
 
 
 @dataclass
@@ -93,7 +52,7 @@ class Yard:
     def _ours(self) -> dict[str, str]:
         return {
             **self.services.environment(),
-            "TASKYARD_DATABASES__POSTGRES_MAIN__URL": self.database("taskyard"),
+            OUR_DATABASE: self.database("taskyard"),
             "TASKYARD_DATABASES__MYSQL_LINT__URL": f"sqlite+aiosqlite:///{self.folder}/lint.db",
             "TASKYARD_STORAGE__URL": f"file://{self.folder}/files",
             "TASKYARD_DATA_DIR": str(self.folder / "state"),
@@ -122,7 +81,7 @@ class Yard:
         }
 
     @contextlib.contextmanager
-    def control(self, side: Side) -> Iterator["Control"]:
+    def control(self, side: Side) -> Iterator[Control]:
         """Yield the side's adapter, prepared; what it made is removed at the end."""
         with self.process(
             side, [side.python, "-m", "bench.peers", side.module, "serve"], pipes=True
@@ -137,14 +96,22 @@ class Yard:
                     control.call("remove")
 
     @contextlib.contextmanager
-    def worker(self, side: Side) -> Iterator[tuple["Process", Tally]]:
-        """Run the side's worker with a tally of its own."""
+    def worker(self, side: Side, database: str | None = None) -> Iterator[tuple[Process, Tally]]:
+        """Run the side's worker with a tally of its own; ours perhaps through a door to its
+        database.
+        """
         self._logs += 1
         tally = Tally(self.folder / f"tally-{self._logs}")
         command = [side.python, "-m", "bench.peers", side.module, "worker", side.profile]
-        with self.process(side, command, tally=tally.folder) as process:
+        with self.process(side, command, tally=tally.folder, database=database) as process:
             yield process, tally
         shutil.rmtree(tally.folder)
+
+    @contextlib.contextmanager
+    def beat(self, database: str | None = None) -> Iterator[Process]:
+        """Run our beat."""
+        with self.process(OURS, [adapter.tool("taskyard"), "beat"], database=database) as process:
+            yield process
 
     @contextlib.contextmanager
     def process(
@@ -153,16 +120,19 @@ class Yard:
         command: Sequence[str],
         *,
         tally: Path | None = None,
+        database: str | None = None,
         pipes: bool = False,
-    ) -> Iterator["Process"]:
+    ) -> Iterator[Process]:
         """Run a process of the side, in a session of its own, to the end of the block."""
+        if not side.is_ours and not PEERS_PYTHON.exists():
+            raise BenchError(f"{PEERS_PYTHON} is not there; run: make bench-setup")
         self._logs += 1
         log = self.folder / f"{self._logs:03}-{side.module.rpartition('.')[2]}.log"
         pipe = subprocess.PIPE if pipes else subprocess.DEVNULL
         with log.open("wb") as errors:
             popen = subprocess.Popen(
                 list(command),
-                env=self.environment(side, tally),
+                env=self.environment(side, tally) | ({OUR_DATABASE: database} if database else {}),
                 cwd=ROOT,
                 stdin=pipe,
                 stdout=pipe if pipes else errors,
@@ -176,57 +146,6 @@ class Yard:
             started.stop()
 
 
-@dataclass(frozen=True)
-class Process:
-    """A started process and its log."""
-
-    popen: "subprocess.Popen[bytes]"
-    log: Path
-
-    def check(self) -> None:
-        """Raise BenchError when the process has ended."""
-        if self.popen.poll() is not None:
-            raise BenchError(f"{self.popen.args!r} has ended.\n{self.tail()}")
-
-    def tail(self) -> str:
-        """Return the last lines of the log."""
-        return self.log.read_text(errors="replace")[-2000:]
-
-    def stop(self) -> None:
-        """End the process and all that it started."""
-        if self.popen.stdin is not None:
-            self.popen.stdin.close()
-        else:
-            self.popen.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.popen.wait(_STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-
-
-@dataclass(frozen=True)
-class Control:
-    """An adapter that waits for calls."""
-
-    side: Side
-    process: Process
-
-    def call(self, name: str, **arguments: Any) -> Any:
-        """Return what the adapter's call returned; BenchError when it failed."""
-        popen = self.process.popen
-        assert popen.stdin is not None and popen.stdout is not None  # noqa: S101, PT018 - pipes
-        with contextlib.suppress(BrokenPipeError):
-            popen.stdin.write(json.dumps({"call": name, **arguments}).encode() + b"\n")
-            popen.stdin.flush()
-        line = popen.stdout.readline()
-        answer = json.loads(line) if line else {"error": "it ended"}
-        if "error" in answer:
-            told = f"{self.side.name}: {name}: {answer['error']}"
-            raise BenchError(f"{told}\n{self.process.tail()}")
-        return answer["value"]
-
-
 @contextlib.contextmanager
 def open_yard() -> Iterator[Yard]:
     """Yield a yard; at the end nothing of it is left on the services."""
@@ -236,24 +155,3 @@ def open_yard() -> Iterator[Yard]:
             yield Yard(services, Path(name))
     finally:
         services.close()
-
-
-def free_port() -> int:
-    """Return a port of the loopback address on which nobody listens now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-def wait_for(url: str, process: Process) -> None:
-    """Wait until the URL is answered with 200."""
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        process.check()
-        with (
-            contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-            urllib.request.urlopen(url, timeout=5),  # noqa: S310 - http
-        ):
-            return
-        time.sleep(0.1)
-    raise BenchError(f"{url} is not ready\n{process.tail()}")

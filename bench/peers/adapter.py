@@ -43,6 +43,18 @@ class Adapter(ABC):
         """Accept one task that tells how long after this call it started."""
         raise NotImplementedError
 
+    def delay(self, count: int, low: float, high: float) -> None:
+        """Accept so many stamped tasks, due evenly from `low` to `high` seconds from now; they
+        wait at the broker when this returns.
+        """
+        raise NotImplementedError
+
+    def beyond_rounding(self) -> float:
+        """Return by how many milliseconds the latest delayed task was later than the rounding of
+        its delay explains.
+        """
+        raise NotImplementedError
+
     def outcomes(self) -> int | None:
         """Return how many tasks have their outcome committed; None where none is kept."""
         return None
@@ -61,8 +73,10 @@ def serve(adapter: Adapter) -> None:
     calls: dict[str, Callable[..., Any]] = {
         "prepare": adapter.prepare,
         "fill": lambda count: _timed(lambda: adapter.fill(count)),
+        "delay": lambda count, low, high: _timed(lambda: adapter.delay(count, low, high)),
         "settle": lambda count: _settled(adapter, count),
         "stamped": lambda count, gap: _stamped(adapter, count, gap),
+        "beyond_rounding": adapter.beyond_rounding,
         "clear": adapter.clear,
         "remove": adapter.remove,
     }

@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 from bench.apis import BARE, NOTHING, PLAIN, Api, serving
 from bench.load import generator, post_for
 from bench.rounds import Bar, Bench
-from bench.yard import OURS, Yard
+from bench.sides import OURS
+from bench.yard import Yard
 
 TITLE = "POST /api/v1/tasks/run, 32 connections"
 RATE = "durable accepts"

@@ -13,7 +13,8 @@ import urllib.request
 from bench.apis import Api, serving
 from bench.questions.accept import settle, watching
 from bench.rounds import Bar, Bench
-from bench.yard import CELERY_REDIS, OURS, PROCRASTINATE, Control
+from bench.running import Control
+from bench.sides import CELERY_REDIS, OURS, PROCRASTINATE
 
 TITLE = "a batch of 10,000"
 RATE = "accepted"

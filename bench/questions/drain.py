@@ -11,7 +11,8 @@ import time
 
 from bench.peers.adapter import PROCESSES
 from bench.rounds import Bar, Bench
-from bench.yard import (
+from bench.running import BenchError, Control, wait_for_count
+from bench.sides import (
     CELERY_POSTGRES,
     CELERY_REDIS,
     DRAMATIQ,
@@ -20,10 +21,8 @@ from bench.yard import (
     PROCRASTINATE,
     STREAQ,
     TASKIQ,
-    BenchError,
-    Control,
-    Yard,
 )
+from bench.yard import Yard
 
 TITLE = "10,000 tasks that do nothing, two worker processes"
 RATE = "drained"
@@ -36,6 +35,7 @@ BARS = (
 )
 SIDES = (OURS, FAST, CELERY_REDIS, CELERY_POSTGRES, PROCRASTINATE, TASKIQ, DRAMATIQ, STREAQ)
 _SIZE = 10_000
+_START_SECONDS = 60.0
 _LONGEST_SECONDS = 240.0
 
 
@@ -53,21 +53,16 @@ def measure(bench: Bench) -> None:
 
 def drain(yard: Yard, control: Control, size: int) -> float:
     """Return the seconds that a new worker takes for what was accepted."""
-    deadline = time.monotonic() + _LONGEST_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     with yard.worker(control.side) as (process, tally):
-
-        def wait(what: str) -> None:
+        while tally.processes() < PROCESSES:
             process.check()
             if time.monotonic() > deadline:
-                raise BenchError(f"no {what} in {_LONGEST_SECONDS:g} s\n{process.tail()}")
+                raise BenchError(f"{tally.processes()} processes have a task\n{process.tail()}")
             time.sleep(0.01)
-
-        while tally.processes() < PROCESSES:
-            wait(f"{PROCESSES} processes")
         # What a worker does right after its start is not what is asked for.
         time.sleep(1.0)
         started = time.monotonic_ns()
         tally.open_gate()
-        while (done := tally.count()) < size:
-            wait(f"end, {done} of {size} done")
+        wait_for_count(process, tally, size, _LONGEST_SECONDS)
         return float(control.call("settle", count=size) - started) / 1e9

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from bench.rounds import Bar, Bench, Sample, Verdict, append_lines, judge, values
+from bench.running import BenchError
+from bench.sides import OURS, TASKIQ
 from bench.statistics import Spread
 from bench.table import columns, figures, judgements, short
-from bench.yard import OURS, TASKIQ, BenchError, Yard
+from bench.yard import Yard
 from tests.services import Services
 
 

@@ -1,0 +1,70 @@
+"""What does a system do that has nothing to do?
+
+API, worker and beat run for a minute without any work. Each talks to PostgreSQL through a door of
+its own that counts the statements; the processor time is the kernel's count for the process and
+all below it. The bars are for a worker; API and beat stand beside it.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+
+from sqlalchemy.engine import make_url
+
+from bench.apis import serving
+from bench.counting_proxy import CountingProxy, counting
+from bench.processes import cpu_seconds
+from bench.rounds import Bar, Bench
+from bench.running import Process
+from bench.sides import OURS
+
+TITLE = "nothing to do"
+QUERIES, SHARE = "statements", "processor time"
+_WORKER = "taskyard worker"
+BARS = (
+    Bar(QUERIES, _WORKER, None, "at most", 1.0),
+    Bar(SHARE, _WORKER, None, "at most", 1.0),
+)
+_SETTLE_SECONDS = 10.0
+_SECONDS = 30.0
+
+
+def measure(bench: Bench) -> None:
+    """Look at the three kinds of processes, one window per round."""
+    roles = (_WORKER, "taskyard api", "taskyard beat")
+    url = make_url(bench.yard.database("taskyard"))
+    with contextlib.ExitStack() as stack:
+        doors = {
+            role: stack.enter_context(counting(url.host or "127.0.0.1", url.port or 5432))
+            for role in roles
+        }
+        through = {
+            role: url.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
+            for role, door in doors.items()
+        }
+        api = stack.enter_context(serving(bench.yard, OURS, through["taskyard api"]))
+        process, _ = stack.enter_context(bench.yard.worker(OURS, through[_WORKER]))
+        beat = stack.enter_context(bench.yard.beat(through["taskyard beat"]))
+        processes = {_WORKER: process, "taskyard api": api.process, "taskyard beat": beat}
+        time.sleep(_SETTLE_SECONDS)
+        for number in range(bench.rounds):
+            _window(bench, number, doors, processes)
+
+
+def _window(
+    bench: Bench,
+    number: int,
+    doors: Mapping[str, CountingProxy],
+    processes: Mapping[str, Process],
+) -> None:
+    seconds = max(5.0, _SECONDS * bench.scale)
+    before = {
+        role: (doors[role].statements, cpu_seconds(processes[role].popen.pid)) for role in doors
+    }
+    time.sleep(seconds)
+    for role, (statements, used) in before.items():
+        processes[role].check()
+        made = doors[role].statements - statements
+        spent = cpu_seconds(processes[role].popen.pid) - used
+        bench.note(QUERIES, role, number, made / seconds, "1/s")
+        bench.note(SHARE, role, number, 100 * spent / seconds, "% of a core")
