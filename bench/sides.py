@@ -9,8 +9,6 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 _VENV: Final = Path(os.environ.get("TASKYARD_BENCH_VENV", ROOT / ".venv-bench"))
 PEERS_PYTHON: Final = _VENV / "bin/python"
-    os.environ.get("TASKYARD_BENCH_VENV", ROOT / ".venv-bench"), "bin/python"
-)
 
 
 @dataclass(frozen=True)
