@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
@@ -15,10 +15,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from app.db.base import bases_by_bind
-from app.db.engines import build_async_engine, build_sync_engine
+from app.db.engines import build_async_engine, build_hot_connection, build_sync_engine
 from app.db.errors import UnknownBind
 from app.db.options import DatabaseOptions
 from app.db.urls import BindUrl, Dialect, parse_bind_url
+
+if TYPE_CHECKING:
+    from app.db.hot import HotConnection
 
 _LoopEngines = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, AsyncEngine]]
 
@@ -80,6 +83,10 @@ class Databases:
             if bind not in self._sync_engines:
                 self._sync_engines[bind] = build_sync_engine(url, self._options[bind])
             return self._sync_engines[bind]
+
+    def hot_connection(self, bind: str) -> "HotConnection":
+        """Return a connection of its own for hot statements; the bind must be PostgreSQL."""
+        return build_hot_connection(bind, self.get_sync_engine(bind))
 
     def create_async_session(self, bind: str) -> AsyncSession:
         """Return a session whose plain SQL goes to the bind, and each model to its own."""

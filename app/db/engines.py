@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
@@ -12,6 +12,9 @@ from app.common import strict_json
 from app.db.faults import WatchedAsyncPool, WatchedPool, watch
 from app.db.options import DatabaseOptions
 from app.db.urls import BindUrl
+
+if TYPE_CHECKING:
+    from app.db.hot import HotConnection
 
 _MODULES = {
     "postgresql": "app.db.postgres",
@@ -46,6 +49,12 @@ def build_sync_engine(url: BindUrl, options: DatabaseOptions) -> Engine:
     watch(engine, url.bind)
     dialect.prepare_sync(engine, options)
     return engine
+
+
+def build_hot_connection(bind: str, engine: Engine) -> "HotConnection":
+    """Return a connection of PostgreSQL beside the engine's pool; it connects on first use."""
+    connection: HotConnection = import_module("app.db.hot").HotConnection(bind, engine)
+    return connection
 
 
 def _pool_options(options: DatabaseOptions) -> dict[str, Any]:

@@ -5,6 +5,7 @@ swallows packets, ends nothing: there the client gives up, a little later.
 """
 
 import math
+import select
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
@@ -49,14 +50,27 @@ def sync_options(url: BindUrl, options: DatabaseOptions) -> dict[str, Any]:
 def prepare_async(engine: Engine) -> None:
     """Drop connections that the server has closed before they are handed out.
 
-    asyncpg reads the socket all the time, so this costs no round trip; a ping would.
+    asyncpg reads the socket while its loop runs, which in a worker is only during a task; what
+    came since is still unread. Looking costs no round trip; a ping would.
     """
 
     @event.listens_for(engine, "checkout")
     def _refuse_closed(dbapi: Any, record: Any, proxy: Any) -> None:
         del dbapi, proxy
-        if record.driver_connection.is_closed():
+        connection = record.driver_connection
+        if connection.is_closed() or has_news(_socket_of(connection).fileno()):
             raise DisconnectionError
+
+
+def has_news(descriptor: int) -> bool:
+    """Return whether an idle connection has something to read: the server says good-bye."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _socket_of(connection: Any) -> Any:
+    return connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no public name for it
 
 
 def prepare_sync(engine: Engine, options: DatabaseOptions) -> None:

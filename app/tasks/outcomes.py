@@ -67,6 +67,11 @@ class Outcome:
         """Whether the transition is all that has to be written."""
         return not (self.dead_letter or self.told.entries or self.children)
 
+    @property
+    def is_plain_success(self) -> bool:
+        """Whether the attempt has left its result and nothing else."""
+        return self.transition is SUCCEED and self.is_alone
+
 
 def succeeded(result: EncodedResult, told: Told, children: list[NewRun]) -> Outcome:
     """Return the outcome of a function that returned."""

@@ -1,6 +1,7 @@
 """Recording an outcome although the database, a lease or the outcome itself is in the way."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DBAPIError
 
+from app.common import failpoints
 from app.common.errors import ServiceUnavailable
 from app.common.logging import get_logger
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.errors import StaleAttempt
+from app.tasks.hot_runs import HotRuns, Success
 from app.tasks.loops import cancel_leftovers, run_on
 from app.tasks.models import TaskRun
 from app.tasks.outcomes import Outcome, Sessions, Told, failed, record
@@ -36,13 +39,39 @@ class Recorder:
         self._worker = worker
         self._passing = (*_AWAY, *passing)
 
+    def record_together(
+        self, hot: HotRuns, ended: Sequence[tuple[Any, Outcome]]
+    ) -> frozenset[str] | None:
+        """Commit plain successes in one statement; return the ids of the runs that it has recorded,
+        None when nobody knows.
+        """
+        successes = [
+            Success(claim.id, claim.fence, outcome.values["result"], outcome.values["result_ref"])
+            for claim, outcome in ended
+        ]
+        try:
+            failpoints.hit("outcome.before_commit")
+            recorded = hot.succeed(successes, self._worker)
+            failpoints.hit("outcome.after_commit")
+        except Exception as error:  # noqa: BLE001 - each is recorded by itself, which judges it
+            _tell(error, 0)
+            return None
+        return recorded
+
     def record(
-        self, runner: asyncio.Runner, claim: Row[Any], wanted: Outcome, sessions: Sessions
+        self,
+        runner: asyncio.Runner,
+        claim: Row[Any],
+        wanted: Outcome,
+        sessions: Sessions,
+        *,
+        unsure: bool = False,
     ) -> tuple[Row[Any], Outcome]:
         """Return the row and the outcome that it tells of; StaleAttempt when nothing was written.
 
         A database that is away for a moment costs a moment, not the attempt. What the
-        database will never take makes the attempt a failed one.
+        database will never take makes the attempt a failed one. With `unsure` an earlier try may
+        have been committed.
         """
         outcome = wanted
         for number in range(1, _TRIES + 1):
@@ -50,7 +79,7 @@ class Recorder:
                 done = record(self._databases, claim, outcome, sessions, self._worker)
                 return run_on(runner, done), outcome
             except StaleAttempt:
-                row = run_on(runner, self._recorded(claim)) if number > 1 else None
+                row = run_on(runner, self._recorded(claim)) if unsure or number > 1 else None
                 if row is None:
                     raise
                 # An earlier try has committed although its answer was lost.

@@ -17,6 +17,7 @@ from app.tasks.batches import Batches
 from app.tasks.catalogue import Catalogue, entry_of
 from app.tasks.dead_letters import DeadLetters
 from app.tasks.explaining import Explainer
+from app.tasks.hot_runs import HotRuns
 from app.tasks.limiting import Limiter
 from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
@@ -61,6 +62,7 @@ class Services:
     queues: Queues
     workers: Workers
     explainer: Explainer
+    hot_runs: HotRuns
 
     @property
     def derived(self) -> Catalogue:
@@ -84,6 +86,7 @@ class Services:
         await self.transport.close()
         await self.cache.close()
         await self.storage.close()
+        self.hot_runs.close()
         await self.databases.dispose()
 
 
@@ -159,4 +162,5 @@ def open_services(
         queues=queues,
         workers=Workers(databases, settings.celery.lease_seconds),
         explainer=Explainer(databases, registry, runs, queues, limiter),
+        hot_runs=HotRuns(databases),
     )

@@ -12,14 +12,19 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
     ColumnElement,
     Float,
     Integer,
     Select,
     String,
     and_,
+    any_,
     bindparam,
     case,
+    column,
     func,
     insert,
     literal,
@@ -115,6 +120,8 @@ def _moving(name: str, statement: Update, *columns: ColumnElement[Any]) -> Trans
 
 
 _THIS_RUN = RUN.id == bindparam("run_id", type_=IdType)
+# Of several runs at once, on PostgreSQL; see `hot_runs.py`.
+_THESE_RUNS = RUN.id == any_(bindparam("run_ids", type_=ARRAY(IdType)))
 _THIS_ATTEMPT = and_(
     _THIS_RUN, RUN.status == Status.RUNNING, RUN.fence == bindparam("held_fence", type_=Integer)
 )
@@ -123,13 +130,12 @@ _ENDED = {**_NO_LEASE, "finished_at": db_now(), "updated_at": db_now()}
 _WAITS = RUN.status.in_(WAITING)
 
 
-def _claiming(name: str, guard: ColumnElement[bool], **more: Any) -> Transition:
+def _claiming(which: ColumnElement[bool], *guards: ColumnElement[bool], **more: Any) -> Update:
     """PENDING, due SCHEDULED or RETRYING, or RUNNING under a lease that has run out -> RUNNING."""
-    return _moving(
-        name,
+    return (
         update(TaskRun)
         .where(
-            _THIS_RUN,
+            which,
             or_(
                 RUN.status == Status.PENDING,
                 and_(
@@ -141,7 +147,7 @@ def _claiming(name: str, guard: ColumnElement[bool], **more: Any) -> Transition:
             RUN.attempt < RUN.max_attempts,
             RUN.cancel_requested_at.is_(None),
             or_(RUN.expires_at.is_(None), RUN.expires_at > db_now()),
-            guard,
+            *guards,
         )
         .values(
             status=Status.RUNNING,
@@ -154,27 +160,66 @@ def _claiming(name: str, guard: ColumnElement[bool], **more: Any) -> Transition:
             updated_at=db_now(),
             progress=null(),
             **more,
-        ),
-        *TaskRun.__table__.c,
+        )
     )
 
 
-CLAIM = _claiming("claim", RUN.limit_key.is_(None))
+_WHOLE = tuple(TaskRun.__table__.c)
+# What an attempt needs to know of its run.
+CLAIMED = (
+    RUN.id, RUN.task, RUN.function, RUN.task_version, RUN.status, RUN.previous_status, RUN.last_seq,
+    RUN.params, RUN.options, RUN.attempt, RUN.max_attempts, RUN.fence, RUN.queue, RUN.limit_key,
+    RUN.scheduled_for, RUN.created_at, RUN.started_at, RUN.created_by, RUN.tenant, RUN.trace_id,
+)  # fmt: skip
+_FREE = RUN.limit_key.is_(None)
+
+CLAIM = _moving("claim", _claiming(_THIS_RUN, _FREE), *_WHOLE)
+CLAIM_MANY = _moving("claim", _claiming(_THESE_RUNS, _FREE), *CLAIMED)
 # Only with the key's lock, by `app.tasks.limiting`, which has counted before.
-CLAIM_LIMITED = _claiming("claim", RUN.limit_key.is_not(None), held_until=None)
+CLAIM_LIMITED = _moving(
+    "claim", _claiming(_THIS_RUN, RUN.limit_key.is_not(None), held_until=None), *_WHOLE
+)
+
+
+def _succeeding(which: ColumnElement[bool], **result: Any) -> Update:
+    values = {"status": Status.SUCCEEDED, "error": null(), **result, **_ENDED}
+    return update(TaskRun).where(which).values(values)
+
 
 SUCCEED = _moving(
     "succeed",
-    update(TaskRun)
-    .where(_THIS_ATTEMPT)
-    .values(
-        status=Status.SUCCEEDED,
+    _succeeding(
+        _THIS_ATTEMPT,
         result=bindparam("result", type_=JsonType()),
         result_ref=bindparam("result_ref", type_=String),
-        error=null(),
-        **_ENDED,
     ),
 )
+
+# One list for each column of what is given: the runs with their fences and results.
+_GIVEN = (
+    func.unnest(
+        bindparam("run_ids", type_=ARRAY(IdType)),
+        bindparam("held_fences", type_=ARRAY(BigInteger)),
+        bindparam("results", type_=ARRAY(JSON)),
+        bindparam("result_refs", type_=ARRAY(String)),
+    )
+    .table_valued(
+        column("id", IdType),
+        column("fence", BigInteger),
+        column("result", JSON),
+        column("ref", String),
+    )
+    .render_derived("given")
+)
+SUCCEED_MANY = _moving(
+    "succeed",
+    _succeeding(
+        and_(RUN.id == _GIVEN.c.id, RUN.status == Status.RUNNING, RUN.fence == _GIVEN.c.fence),
+        result=_GIVEN.c.result,
+        result_ref=_GIVEN.c.ref,
+    ),
+    RUN.id, RUN.status, RUN.attempt, RUN.last_seq, RUN.previous_status,
+)  # fmt: skip
 
 FAIL = _moving(
     "fail",
@@ -237,32 +282,34 @@ POSTPONE = _moving(
 
 # The worker's main process speaks for an attempt whose own process can no more. The fence rises, so
 # that a process that is not quite dead yet writes nothing.
-_OWNED = and_(
-    _THIS_RUN,
-    RUN.status == Status.RUNNING,
-    RUN.lease_owner == bindparam("owner", type_=String),
-)
+_IS_OWNED = and_(RUN.status == Status.RUNNING, RUN.lease_owner == bindparam("owner", type_=String))
+_OWNED = and_(_THIS_RUN, _IS_OWNED)
+
+
+def _releasing(which: ColumnElement[bool]) -> Update:
+    return (
+        update(TaskRun)
+        .where(which, _IS_OWNED)
+        .values(
+            attempt=RUN.attempt - 1,
+            fence=RUN.fence + 1,
+            scheduled_for=db_now(),
+            published_at=null(),
+            updated_at=db_now(),
+            **_unless_cancelled(
+                case(
+                    (RUN.attempt > 1, literal(Status.RETRYING, String)),
+                    else_=literal(Status.PENDING, String),
+                )
+            ),
+            **_NO_LEASE,
+        )
+    )
+
 
 # A worker that stops gives the run back; the attempt is not charged.
-RELEASE = _moving(
-    "release",
-    update(TaskRun)
-    .where(_OWNED)
-    .values(
-        attempt=RUN.attempt - 1,
-        fence=RUN.fence + 1,
-        scheduled_for=db_now(),
-        published_at=null(),
-        updated_at=db_now(),
-        **_unless_cancelled(
-            case(
-                (RUN.attempt > 1, literal(Status.RETRYING, String)),
-                else_=literal(Status.PENDING, String),
-            )
-        ),
-        **_NO_LEASE,
-    ),
-)
+RELEASE = _moving("release", _releasing(_THIS_RUN))
+RELEASE_MANY = _moving("release", _releasing(_THESE_RUNS))
 
 # The attempt had its grace to see that it is cancelled; it is stopped after this.
 CANCEL_OWNED = _moving(

@@ -6,10 +6,12 @@ shows as thousands of rows.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -23,6 +25,7 @@ from app.tasks.run_lists import RunFilters
 from app.tasks.run_streams import RunStreams
 from app.tasks.statuses import Status
 from app.tasks.sweeper import Sweeper
+from app.tasks.transitions import CLAIM_MANY, RELEASE_MANY, SUCCEED_MANY, Transition
 from bench.generated_runs import BATCH, PARENT, TENANT, TRACE_OF_BATCH, generate
 from tests.harness import Installation, Somebody, settings_on
 from tests.services import Services
@@ -161,6 +164,49 @@ def test_no_statement_of_daily_work_reads_much_of_a_large_table(
     for statement, parameters in sent:
         with subtests.test(statement=statement[:300]):
             assert rows_read(yard, statement, parameters) <= MOST_READ
+
+
+HOT: dict[str, tuple[Transition, dict[str, Any]]] = {
+    "claim": (CLAIM_MANY, {"lease_seconds": 15.0}),
+    "succeed": (SUCCEED_MANY, {"held_fences": [], "results": [], "result_refs": []}),
+    "release": (RELEASE_MANY, {"owner": "worker@host:1"}),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_reads_the_rows_that_it_names(yard: Installation, name: str) -> None:
+    # They go past SQLAlchemy, and the server plans them once, without the values.
+    transition, values = HOT[name]
+    ids = [str(row.id) for row in yard.sql("SELECT id FROM task_runs ORDER BY id DESC LIMIT 30")]
+    values = {"actor": "w", "worker": "w", "detail": None, "ahead": 0, "run_ids": ids, **values}
+    for column in ("held_fences", "results", "result_refs"):
+        if column in values:
+            values[column] = [None] * len(ids)
+    databases = yard.services.databases
+    hot = databases.hot_connection(APPLICATION_BIND)
+    statement, constants = hot.text_of(transition.in_one_statement, values)
+    with databases.get_sync_engine(APPLICATION_BIND).connect() as connection:
+        plan = generic_plan(
+            connection.connection.driver_connection, statement, {**constants, **values}
+        )
+        connection.rollback()
+    assert 0 < sum(_scanned(plan)) <= 2 * len(ids)
+
+
+def generic_plan(driver: Any, statement: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Execute the statement as the hot connection does and return its plan."""
+    names = re.findall(r"%\((\w+)\)s", statement)
+    for number, name in enumerate(names, 1):
+        statement = statement.replace(f"%({name})s", f"${number}", 1)
+    driver.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    driver.execute(f"PREPARE hot AS {statement}")
+    cursor = psycopg.ClientCursor(driver)
+    places = ", ".join(["%s"] * len(names))
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE hot({places})"
+    told: Any = cursor.execute(explain, [values[name] for name in names]).fetchone()
+    driver.execute("DEALLOCATE hot")
+    plan: dict[str, Any] = told[0][0]["Plan"]
+    return plan
 
 
 def capture(yard: Installation, work: Work) -> Sent:
