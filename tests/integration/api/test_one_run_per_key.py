@@ -22,6 +22,7 @@ from tests.services import Services
 log = logging.getLogger(__name__)
 KEYS = int(os.environ.get("STORM_KEYS", "10"))
 CLIENTS = 50
+pytestmark = pytest.mark.timeout(120 + 8 * KEYS)
 
 
 @dataclass
