@@ -128,21 +128,12 @@ class Client:
         """Return one task."""
         return cast("RegisteredTask", self._get(f"tasks/registered/{_segment(name)}"))
 
-    def run_task(
-        self,
-        task: str,
-        params: Mapping[str, Any],
-        *,
-        idempotency_key: str | None = None,
-        wait_seconds: int = 0,
-    ) -> Run:
-        """Return the accepted run, or the whole run when it ended within `wait_seconds`."""
+    def run_task(self, wish: Mapping[str, Any], *, idempotency_key: str | None = None) -> Run:
+        """Return the accepted run; `wish` is the body of the request."""
         headers = {"Content-Type": "application/json"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        if wait_seconds:
-            headers["Prefer"] = f"wait={wait_seconds}"
-        body = strict_json.dump_bytes({"task": task, "params": params})
+        body = strict_json.dump_bytes(wish)
         return cast("Run", self._send("POST", "tasks/run", content=body, headers=headers))
 
     def runs(self, filters: RunFilters, limit: int) -> Iterator[Run]:

@@ -31,6 +31,17 @@ def read_params(
     return params
 
 
+def read_labels(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the labels of `key=value`, each."""
+    labels = {}
+    for text in pairs:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise usage_error(f"'{text}' is not key=value.", hint="For example: --label job=night")
+        labels[key] = value
+    return labels
+
+
 def read_document(source: str, *, option: str = "--json") -> dict[str, Any]:
     """Return the JSON object that stands in the text, in `@file`, or on standard input for `-`."""
     document = strict_json.loads(_bytes_of(source))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from app.cli.exit_codes import ExitCode
-from app.cli.failures import CommandError, Failure, suggesting, usage_error
+from app.cli.failures import CommandError, Failure, suggesting
 from app.cli.options import DEFAULT_URL, Output, Token, Url, examples
 from app.cli.output import (
     OutputFormat,
@@ -17,7 +17,7 @@ from app.cli.output import (
     print_record,
     print_rows,
 )
-from app.cli.params import read_params
+from app.cli.params import read_labels, read_params
 from app.common.ids import parse_id
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def list_runs(  # noqa: PLR0913 - each one is a filter of the list
         statuses=[one.upper() for one in status or ()],
         task=task,
         queue=queue,
-        labels=dict(_label(one) for one in label or ()),
+        labels=read_labels(label or ()),
         created_after=created_after,
         created_before=created_before,
         batch_id=batch,
@@ -334,13 +334,6 @@ def explain_run(
         return
     print_record({"task_id": told["task_id"], "status": told["status"]}, output)
     print_rows(told["reasons"], ("code", "message"), output)
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise usage_error(f"'{text}' is not key=value.", hint="For example: --label job=night")
-    return key, value
 
 
 def _checked(run_id: str) -> str:

@@ -1,13 +1,13 @@
 """`taskyard tasks`: the registry, and running a task, through the API."""
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from app.cli.failures import suggesting
 from app.cli.options import DEFAULT_URL, Output, Token, Url, examples
 from app.cli.output import Record, print_record, print_rows
-from app.cli.params import read_params
+from app.cli.params import read_labels, read_params
 
 _COLUMNS = ("name", "plugin", "kind", "queue", "description")
 
@@ -51,6 +51,7 @@ def show_task(
         "taskyard tasks run lint.sql -p sql='SELECT 1' --wait",
         "taskyard tasks run lint.sql --json @params.json --idempotency-key night-2026-01-31",
         "cat params.json | taskyard tasks run lint.sql --json -",
+        "taskyard tasks run lint.sql --json @params.json --delay 3600 --label team=data",
     ),
 )
 def run_task(  # noqa: PLR0913 - each one is an option of the command
@@ -97,6 +98,25 @@ def run_task(  # noqa: PLR0913 - each one is an option of the command
             show_default=False,
         ),
     ] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option("--delay", metavar="SECONDS", min=0, help="Start it so much later."),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=0, max=9, help="7 to 9 go first, 0 to 2 last.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", help="Another queue than the task's.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="KEY=VALUE",
+            help="A label to find it by. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Output = None,
@@ -114,7 +134,13 @@ def run_task(  # noqa: PLR0913 - each one is an option of the command
         params = read_params(
             param or [], json, lambda: client.registered_task(name)["params_schema"]
         )
-        run = client.run_task(name, params, idempotency_key=idempotency_key)
+        wish: dict[str, Any] = {"task": name, "params": params}
+        options = {"delay_seconds": delay, "priority": priority, "queue": queue}
+        if given := {key: value for key, value in options.items() if value is not None}:
+            wish["options"] = given
+        if label:
+            wish["labels"] = read_labels(label)
+        run = client.run_task(wish, idempotency_key=idempotency_key)
         if wait:
             run = watch(client, run, timeout_seconds=timeout)
     print_record(cast("Record", run), output, without=("links",))

@@ -63,6 +63,24 @@ def test_run_sends_the_idempotency_key(tasks: FakeService, taskyard: RunCommand)
     assert tasks.received[-1].document == {"task": "x.y", "params": {}}
 
 
+def test_run_sends_options_and_labels(tasks: FakeService, taskyard: RunCommand) -> None:
+    options = ("--delay", "60", "--priority", "9", "--queue", "slow", "--label", "a=b=c")
+    assert taskyard("tasks", "run", "x.y", *options).code == 0
+    assert tasks.received[-1].document == {
+        "task": "x.y",
+        "params": {},
+        "options": {"delay_seconds": 60.0, "priority": 9, "queue": "slow"},
+        "labels": {"a": "b=c"},
+    }
+
+
+@pytest.mark.parametrize("wrong", [("--priority", "10"), ("--delay", "-1"), ("--label", "x")])
+def test_options_that_cannot_be_are_a_usage_error(
+    wrong: tuple[str, str], taskyard: RunCommand
+) -> None:
+    assert taskyard("tasks", "run", "x.y", *wrong).code == 2
+
+
 def test_run_takes_the_parameters_from_standard_input(
     tasks: FakeService, taskyard: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
