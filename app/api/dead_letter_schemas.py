@@ -72,10 +72,10 @@ class ReplayManyBody(StrictBody):
 
 
 class DiscardManyBody(StrictBody):
-    """Why every letter that matches is put aside."""
+    """Every letter that matches is put aside."""
 
     filter: DeadLetterFilterBody
-    reason: Reason
+    reason: Reason | None = None
     dry_run: Annotated[bool, Field(description="Only count.")] = False
 
 

@@ -88,11 +88,14 @@ class DeadLetterClient(Client):
         }
         return cast("Counted", self._post("dead-letters/replay", body))
 
-    def discard(self, letter_id: str, reason: str) -> None:
+    def discard(self, letter_id: str, reason: str | None) -> None:
         """Put one letter aside."""
-        self._send("DELETE", _place(letter_id), params=[("reason", reason)])
+        query = [] if reason is None else [("reason", reason)]
+        self._send("DELETE", _place(letter_id), params=query)
 
-    def discard_all(self, filters: DeadLetterFilters, *, reason: str, dry_run: bool) -> Counted:
+    def discard_all(
+        self, filters: DeadLetterFilters, *, reason: str | None, dry_run: bool
+    ) -> Counted:
         """Put the letters that match aside, or count them."""
         body = {"filter": filters.given(), "reason": reason, "dry_run": dry_run}
         return cast("Counted", self._post("dead-letters/discard", body))

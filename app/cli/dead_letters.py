@@ -186,8 +186,9 @@ def discard(  # noqa: PLR0913 - each one is an option of the command
     letter_id: OneOrFilter = None,
     *,
     reason: Annotated[
-        str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)
-    ],
+        str | None,
+        typer.Option("--reason", help="Why, for the audit log.", show_default=False),
+    ] = None,
     task: Task = None,
     queue: Queue = None,
     error_type: ErrorType = None,

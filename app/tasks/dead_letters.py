@@ -164,7 +164,7 @@ class DeadLetters(DeadLetterQueries):
         filters: DeadLetterFilters,
         principal: Caller,
         *,
-        reason: str,
+        reason: str | None,
         dry_run: bool = False,
     ) -> int:
         """Discard the letters that match; return how many there are. Each chunk is one commit."""

@@ -180,6 +180,8 @@ class TestDiscard:
         ended = taskyard("dead-letters", "discard", ID, "--reason", "of no use")
         assert (ended.code, ended.document) == (0, gone)
         assert service.received[0].query == [("reason", "of no use")]
+        assert taskyard("dead-letters", "discard", ID).code == 0
+        assert service.received[2].query == []
 
     def test_by_filter(
         self, service: FakeService, taskyard: RunCommand, monkeypatch: pytest.MonkeyPatch
@@ -210,7 +212,7 @@ class TestDiscard:
         ("replay", ID, "--params", "[]"),
         ("replay", ID, "--params", "@no-such-file"),
         ("replay", "--all", "--rate", "fast"),
-        ("discard", ID),
+        ("discard",),
         ("discard", "--reason", "x"),
         ("discard", ID, "--reason", "x", "--dry-run"),
         ("list", "--limit", "0"),
