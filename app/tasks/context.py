@@ -157,6 +157,11 @@ class TaskContext:
         return cast("str", self._claim.created_by)
 
     @property
+    def tenant(self) -> str | None:
+        """The tenant that the run belongs to, if there are tenants."""
+        return cast("str | None", self._claim.tenant)
+
+    @property
     def settings(self) -> Settings:
         """The settings of the process."""
         return self._services.settings

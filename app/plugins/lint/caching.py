@@ -21,7 +21,7 @@ from app.plugins.lint.profiles import Profile
 from app.plugins.lint.settings import LintSettings
 
 # Part of every key: another number makes a newer program ignore what older ones have left.
-_FORMAT = 1
+_FORMAT = 2
 _TWIN_BYTES = 8 * 1024 * 1024
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _FAST = 2
@@ -29,11 +29,14 @@ _FAST = 2
 
 @dataclass(frozen=True, slots=True)
 class KnownLint:
-    """A result without the file's name: `body` is the document's JSON object but for that field."""
+    """A result without what differs between files of one content: `body` is the document's JSON
+    object but for its head, `tally` the number of findings by code.
+    """
 
     outcome: str
     message: str | None
     violations: int
+    tally: dict[str, int]
     body: bytes
 
     def to_cache(self) -> dict[str, Any]:
@@ -43,6 +46,7 @@ class KnownLint:
             "outcome": self.outcome,
             "message": self.message,
             "violations": self.violations,
+            "tally": self.tally,
             "body": packed,
         }
 
@@ -55,8 +59,9 @@ class KnownLint:
             body = unpacking.decompress(packed, _MAX_BODY_BYTES)
             if not unpacking.eof:
                 return None
-            return cls(value["outcome"], value["message"], value["violations"], body)  # type: ignore[index]  # see below
-        except (TypeError, KeyError, binascii.Error, zlib.error):
+            tally = {str(code): int(found) for code, found in value["tally"].items()}  # type: ignore[index]  # see below
+            return cls(value["outcome"], value["message"], value["violations"], tally, body)  # type: ignore[index]  # see below
+        except (TypeError, KeyError, ValueError, AttributeError, binascii.Error, zlib.error):
             return None  # What somebody else wrote there is as good as nothing.
 
 

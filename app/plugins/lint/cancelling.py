@@ -14,8 +14,7 @@ from app.db import Databases
 from app.plugins.lint import repository
 from app.plugins.lint.errors import JobHasEnded, JobNotFound
 from app.plugins.lint.metrics import count_file
-from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, SubmissionType
-from app.plugins.lint.processing import BIND
+from app.plugins.lint.models import BIND, FileStatus, JobStatus, LintingJob, SubmissionType
 from app.plugins.lint.repository import FileOutcome
 from app.tasks.errors import RunHasEnded, RunNotFound
 from app.tasks.runs import Runs
@@ -72,7 +71,7 @@ def _close_waiting(session: Session, job_id: str) -> _Closed:
     if waiting or not rows:
         job.error_message = JOB_CANCELLED
     if not rows:
-        job.status = JobStatus.FAILED
+        job.status, job.passed = JobStatus.FAILED, False
     _record(session, job, waiting)
     is_archive = job.submission_type == SubmissionType.ZIP_ARCHIVE
     return _Closed(job.run_id, is_archive, len(waiting))

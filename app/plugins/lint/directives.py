@@ -6,7 +6,7 @@ are applied to the profile. Every other key is reported as a notice and has no e
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rules
 from app.plugins.lint.profiles import OptionValue, Profile
@@ -39,6 +39,7 @@ class _Reading:
     rules: tuple[str, ...] | None
     exclude_rules: tuple[str, ...]
     options: dict[str, OptionValue]
+    strict: bool = False
     notices: list[Notice] = field(default_factory=list)
 
 
@@ -84,18 +85,24 @@ def read_directives(text: str, profile: Profile) -> tuple[str, Profile, list[Not
     """
     if "--" not in text or "sqlfluff" not in text:
         return text, profile, []
-    reading = _Reading(profile.dialect, profile.rules, profile.exclude_rules, dict(profile.options))
+    reading = _Reading(
+        profile.dialect,
+        profile.rules,
+        profile.exclude_rules,
+        dict(profile.options),
+        strict=profile.strict,
+    )
     # The same function that SQLFluff splits with: it knows more line ends than "\n".
     lines = text.splitlines(keepends=True)
     for number, line in _directives(lines):
         lines[number] = line.replace("sqlfluff", "sqlfluf-", 1)
         _apply(line, number + 1, reading)
-    read = Profile(
-        reading.dialect,
-        reading.rules,
-        reading.exclude_rules,
-        tuple(sorted(reading.options.items())),
-        profile.templating,
+    read = replace(
+        profile,
+        dialect=reading.dialect,
+        rules=reading.rules,
+        exclude_rules=reading.exclude_rules,
+        options=tuple(sorted(reading.options.items())),
     )
     return "".join(lines), read, _limited(reading.notices)
 
@@ -130,6 +137,9 @@ def _apply(line: str, number: int, reading: _Reading) -> None:
 
 
 def _set(key: str, value: str, reading: _Reading) -> bool:
+    if reading.strict:
+        message = "the profile obeys no comments"
+        raise ValueError(message)
     if key == "dialect":
         reading.dialect = check_dialect(value)
     elif key == "rules":

@@ -1,7 +1,4 @@
-"""SQLFluff, guarded. Only the sandbox imports this module's heavy half.
-
-``python -m app.plugins.lint.engine`` writes the catalogue of the installed SQLFluff.
-"""
+"""SQLFluff, guarded. Only the sandbox imports this module's heavy half."""
 
 import gc
 import importlib
@@ -9,7 +6,6 @@ import importlib.util
 import json
 import logging
 import pkgutil
-import sys
 from collections import OrderedDict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -136,7 +132,7 @@ def _build_linter(profile: Profile, *, allow_noqa: bool) -> "Linter":
                 "templater": json.loads(profile.templating)["kind"] if profile.templating else RAW,
                 "rules": ",".join(profile.rules) if profile.rules else None,
                 "exclude_rules": ",".join(profile.exclude_rules) or None,
-                "disable_noqa": not allow_noqa,
+                "disable_noqa": profile.strict or not allow_noqa,
                 # The deadline and the size limit are the service's own.
                 "large_file_skip_byte_limit": 0,
             },
@@ -206,31 +202,3 @@ def _any_statement_parsed(linted: "LintedFile") -> bool:
         next(statement.recursive_crawl("unparsable"), None) is None
         for statement in linted.tree.recursive_crawl("statement", recurse_into=False)
     )
-
-
-def build_catalogue() -> dict[str, Any]:
-    """Return what `catalogue.json` holds, read from the installed SQLFluff."""
-    from sqlfluff.core import Linter  # noqa: PLC0415 - heavy
-    from sqlfluff.core.dialects import dialect_readout  # noqa: PLC0415 - heavy
-
-    rules = sorted(Linter(dialect="ansi").get_rulepack().rules, key=lambda rule: rule.code)
-    return {
-        "sqlfluff_version": version("sqlfluff"),
-        "dialects": {dialect.label: dialect.name for dialect in dialect_readout()},
-        "rules": [
-            {
-                "code": rule.code,
-                "name": rule.name,
-                "description": rule.description,
-                "groups": list(rule.groups),
-                "aliases": list(rule.aliases),
-                "fixable": rule.is_fix_compatible,
-            }
-            for rule in rules
-        ],
-    }
-
-
-if __name__ == "__main__":
-    json.dump(build_catalogue(), sys.stdout, indent=1, sort_keys=True)
-    sys.stdout.write("\n")

@@ -7,7 +7,11 @@ from typing import Any
 
 from app.common.clock import utc_now
 from app.common.ids import new_id
+from app.plugins.lint.baselines import Baseline
+from app.plugins.lint.judging import VERDICT_COLUMNS, judge
+from app.plugins.lint.linting import FileReport
 from app.plugins.lint.models import FileStatus
+from app.plugins.lint.policies import Policy
 from app.storage.safe_zip import Member, RejectedMember
 
 # So many files, or bytes of sources, are in memory at a time.
@@ -30,9 +34,13 @@ class Entry:
     lint_key: str | None = None
     task_id: str = field(default_factory=new_id)
 
-    def to_row(self, job_id: str) -> dict[str, Any]:
-        """Return the columns of the file's row."""
+    def to_row(self, job_id: str, policy: Policy, baseline: Baseline) -> dict[str, Any]:
+        """Return the columns of the file's row; a file that was refused is judged already."""
         now = utc_now()
+        verdict = None
+        if self.outcome:
+            report = FileReport(outcome=self.outcome)
+            verdict = judge(report, policy, baseline.marks_of(self.task_id))
         return {
             "task_id": self.task_id,
             "job_id": job_id,
@@ -44,6 +52,8 @@ class Entry:
             "error_message": self.message,
             "created_at": now,
             "updated_at": now,
+            "baseline_task_id": baseline.task_id_of(self.task_id),
+            **(verdict.to_columns() if verdict else dict.fromkeys(VERDICT_COLUMNS)),
         }
 
 

@@ -88,6 +88,37 @@ class JobNotFinished(Conflict):
         super().__init__(f"The job is {status}; its report is there when it has ended.")
 
 
+class LintProfileNotFound(NotFound):
+    """There is no stored lint profile of this name."""
+
+    code = "LINT_PROFILE_NOT_FOUND"
+    title = "Lint profile not found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no lint profile '{name[:64]}'.")
+
+
+class LintProfileTaken(Conflict):
+    """There is a stored lint profile of this name already; replace it with PUT."""
+
+    code = "LINT_PROFILE_TAKEN"
+    title = "Name of a lint profile taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a lint profile '{name}' already.")
+
+
+class LintProfileChanged(Conflict):
+    """The stored lint profile was changed since the version that was given; read it again."""
+
+    code = "LINT_PROFILE_CHANGED"
+    title = "Lint profile changed"
+    status = 412
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"The lint profile '{name}' has version {version} by now.")
+
+
 class LintFailed(Fatal):
     """The file or text could not be linted, and another attempt would end the same way."""
 
@@ -101,7 +132,7 @@ class NotSqlText(LintFailed):
 
 
 class LintOptionUnknown(LintFailed):
-    """The parameters name a templater that the server's settings do not define."""
+    """The parameters name a stored profile or a templater that does not exist."""
 
 
 class LintJobNotKnown(LintFailed):

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.plugins.lint import repository
+from app.plugins.lint.baselines import Baseline, EarlierFindings, NamedFile, baseline_of
 from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.entries import (
     AT_ONCE,
@@ -24,12 +25,14 @@ from app.plugins.lint.entries import (
     printable,
     rejected_entries,
 )
+from app.plugins.lint.judging import head_of, judge
 from app.plugins.lint.keys import member_key, result_key
-from app.plugins.lint.linting import report_of
+from app.plugins.lint.linting import document_of, report_of
 from app.plugins.lint.metrics import count_file
-from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
-from app.plugins.lint.processing import BIND, outcome_of, profile_of
-from app.plugins.lint.profiles import Profile
+from app.plugins.lint.models import BIND, FileStatus, JobStatus, LintingJob, LintingTask
+from app.plugins.lint.options import LintOptions, options_of
+from app.plugins.lint.processing import outcome_of
+from app.plugins.lint.repository import FileOutcome
 from app.plugins.lint.settings import LintSettings
 from app.storage import SyncStorage
 from app.storage.errors import StorageNotFound
@@ -70,7 +73,8 @@ class _Begun:
     """An archive that nobody has read yet."""
 
     source_key: str
-    profile: Profile
+    options: LintOptions
+    baseline_job_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,9 @@ class ArchiveExpander:
             contents = Contents(rejected_entries(error.rejected, begun.source_key), error.detail)
         except StorageNotFound:
             contents = Contents([], f"There is no file '{begun.source_key}' on the storage.")
-        if self._insert(job_id, contents):
-            self._finish_known(job_id, contents.entries)
+        baseline = self._find_baseline(begun.baseline_job_id, contents.entries)
+        if self._insert(job_id, contents, begun.options, baseline):
+            self._finish_known(job_id, contents.entries, begun.options, baseline)
         return self._look(job_id, contents)
 
     def fail(self, job_id: str, message: str) -> Expansion:
@@ -109,7 +114,7 @@ class ArchiveExpander:
             if job is None:
                 raise JobNotKnownError(job_id)
             if not JobStatus(job.status).has_ended:
-                job.status = JobStatus.FAILED
+                job.status, job.passed = JobStatus.FAILED, False
                 job.error_message = message
             return Expansion(status=JobStatus(job.status))
 
@@ -123,7 +128,8 @@ class ArchiveExpander:
             if rows or JobStatus(job.status).has_ended:
                 return _expansion(job, rows)
             job.status = JobStatus.PROCESSING
-            return _Begun(job.source_path, profile_of(job, self.settings))
+            options = options_of(job, self.settings)
+            return _Begun(job.source_path, options, job.baseline_job_id)
 
     def _without_started(self, earlier: Expansion) -> Expansion:
         """Return what an earlier attempt left without the files that have their runs.
@@ -178,48 +184,60 @@ class ArchiveExpander:
                 entries.append(Entry(member.name, *too_large))
                 continue
             data, key = member.read(), member_key(job_id, number, member.name)
-            lint_key = self.known_lints.key(data, begun.profile)
+            lint_key = self.known_lints.key(data, begun.options.profile)
             files.append((key, data))
             entries.append(Entry(member.name, key, member.size, lint_key=lint_key))
         self.storage.put_many(files)
         return entries
 
-    def _insert(self, job_id: str, contents: Contents) -> bool:
+    def _find_baseline(self, job_id: str | None, entries: Iterable[Entry]) -> Baseline:
+        if job_id is None:
+            return Baseline()
+        with self.databases.sync_transaction(BIND) as session:
+            rows = repository.named_files(session, job_id)
+        files = [NamedFile(entry.task_id, printable(entry.name)) for entry in entries]
+        return baseline_of(rows, files, EarlierFindings(self.databases, self.storage))
+
+    def _insert(
+        self, job_id: str, contents: Contents, options: LintOptions, baseline: Baseline
+    ) -> bool:
         """Insert the rows; return False when another attempt has inserted its own, and when the
         job was cancelled while the archive was read.
         """
+        rows = [entry.to_row(job_id, options.policy, baseline) for entry in contents.entries]
         with self.databases.sync_transaction(BIND) as session:
             job = repository.lock_job(session, job_id)
             if job is None:
                 raise JobNotKnownError(job_id)
             if JobStatus(job.status).has_ended or repository.tasks_of(session, job_id):
                 return False
-            repository.insert_tasks(session, [entry.to_row(job_id) for entry in contents.entries])
+            repository.insert_tasks(session, rows)
             job.error_message = contents.message
+            job.options = baseline.told_in(job.options)
             repository.derive_job_status(session, job)
         for entry in contents.entries:
             if entry.outcome is not None:
                 count_file(entry.outcome)
         return True
 
-    def _finish_known(self, job_id: str, entries: Iterable[Entry]) -> None:
+    def _finish_known(
+        self, job_id: str, entries: Iterable[Entry], options: LintOptions, baseline: Baseline
+    ) -> None:
         """Write the documents of files that were linted before, and record them."""
         waiting = iter([(entry, entry.lint_key) for entry in entries if entry.lint_key])
         while some := list(islice(waiting, AT_ONCE)):
             found = self.known_lints.find([key for _, key in some])
-            reports = {
-                entry.task_id: report_of(found[key], printable(entry.name))
-                for entry, key in some
-                if key in found
-            }
-            ends = {
-                task_id: outcome_of(report, result_key(job_id, task_id))
-                for task_id, report in reports.items()
-            }
-            self.storage.put_many(
-                (result_key(job_id, task_id), report.stored or b"")
-                for task_id, report in reports.items()
-            )
+            ends: dict[str, FileOutcome] = {}
+            documents: list[tuple[str, bytes]] = []
+            for entry, key in some:
+                if key in found:
+                    report = report_of(found[key], printable(entry.name))
+                    verdict = judge(report, options.policy, baseline.marks_of(entry.task_id))
+                    place = result_key(job_id, entry.task_id)
+                    head = head_of(report.file_name, options, verdict)
+                    documents.append((place, document_of(found[key], head)))
+                    ends[entry.task_id] = outcome_of(report, place, verdict)
+            self.storage.put_many(documents)
             with self.databases.sync_transaction(BIND) as session:
                 job = repository.lock_job(session, job_id)
                 if job is None:

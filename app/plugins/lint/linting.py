@@ -1,14 +1,16 @@
 """One file from its bytes to the document that is stored, or to the reason why there is none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.common.strict_json import dump_bytes, loads
 from app.plugins.lint.caching import KnownLint, KnownLints
+from app.plugins.lint.comparing import fingerprints
 from app.plugins.lint.decoding import NotTextError, check_text, decode
 from app.plugins.lint.directives import Notice, read_directives
 from app.plugins.lint.metrics import count_lint
+from app.plugins.lint.policies import tally_of
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import Answer
 from app.plugins.lint.sandbox_frames import STARVED
@@ -44,21 +46,17 @@ class FileReport:
         return self.outcome == "linted"
 
     @property
-    def stored(self) -> bytes | None:
-        """Return the document as it is stored, None when there is none."""
-        return None if self.known is None else document_of(self.known, self.file_name)
-
-    @property
     def document(self) -> dict[str, Any] | None:
-        """Return the document, None when there is none."""
-        stored = self.stored
-        document: dict[str, Any] | None = None if stored is None else loads(stored)
+        """Return the document before it is judged, None when there is none."""
+        if self.known is None:
+            return None
+        document: dict[str, Any] = loads(document_of(self.known, {"file_name": self.file_name}))
         return document
 
 
-def document_of(known: KnownLint, file_name: str) -> bytes:
-    """Return the stored document of a file with a result."""
-    return b'{"file_name":' + dump_bytes(file_name) + b"," + known.body[1:]
+def document_of(known: KnownLint, head: Mapping[str, Any]) -> bytes:
+    """Return the stored document of a file with a result: the head's fields, then the result's."""
+    return dump_bytes(dict(head))[:-1] + b"," + known.body[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +121,16 @@ class Linter:
             return FileReport(outcome=answer.outcome, message=message, seconds=answer.seconds)
         violations = answer.record["violations"]
         count_lint(profile.dialect, answer.seconds, (one["code"] for one in violations))
-        document = _document(profile, answer, [*job.notices, *notices])
-        syntax_error = None if answer.record["parsed"] else _syntax_error(violations)
+        document = {
+            **_document(profile, answer, [*job.notices, *notices]),
+            "fingerprints": fingerprints(job.text, violations),
+        }
         known = KnownLint(
-            document["status"], syntax_error, answer.record["found"], dump_bytes(document)
+            outcome=document["status"],
+            message=None if answer.record["parsed"] else _syntax_error(violations),
+            violations=answer.record["found"],
+            tally=tally_of(violations),
+            body=dump_bytes(document),
         )
         report = report_of(known, job.file_name)
         return replace(report, seconds=answer.seconds, cached=False)
@@ -153,7 +157,7 @@ class _Job:
 
 
 def _document(profile: Profile, answer: Answer, notices: list[Notice]) -> dict[str, Any]:
-    """Return the document but for the file's name, which does not change what is found."""
+    """Return the document without what does not change what is found, as the file's name."""
     record = answer.record or {}
     notices = [*notices, *_notices_on(record)]
     return {

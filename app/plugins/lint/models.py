@@ -1,4 +1,4 @@
-"""The tables of lint jobs and their files (bind `mysql_lint`).
+"""The tables of lint jobs, their files, and stored profiles (bind `mysql_lint`).
 
 Names, types and states of the first columns are the ones that older clients of these
 tables rely on; the columns below the timestamps are ours.
@@ -8,12 +8,23 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Enum, FetchedValue, Index, Integer, String, Text
+from sqlalchemy import (
+    Boolean,
+    Enum,
+    FetchedValue,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.common.clock import utc_now
 from app.db.base import BaseMysql
 from app.db.types import JsonType, UTCDateTime
+
+BIND = "mysql_lint"
 
 
 class JobStatus(StrEnum):
@@ -83,6 +94,11 @@ class LintingJob(BaseMysql):
     run_id: Mapped[str | None] = mapped_column(String(36))
     created_by: Mapped[str | None] = mapped_column(String(255))
     tenant: Mapped[str | None] = mapped_column(String(64))
+    # None until the job has ended, and for jobs of before there were policies.
+    passed: Mapped[bool | None] = mapped_column(Boolean)
+    profile_name: Mapped[str | None] = mapped_column(String(64))
+    # The earlier job that this one is compared with.
+    baseline_job_id: Mapped[str | None] = mapped_column(String(255))
 
 
 class LintingTask(BaseMysql):
@@ -111,3 +127,34 @@ class LintingTask(BaseMysql):
     size_bytes: Mapped[int | None] = mapped_column(Integer)
     violation_count: Mapped[int | None] = mapped_column(Integer)
     duration_ms: Mapped[int | None] = mapped_column(Integer)
+    passed: Mapped[bool | None] = mapped_column(Boolean)
+    # Findings by severity; a file without a result has one, which is an error.
+    error_count: Mapped[int | None] = mapped_column(Integer)
+    warning_count: Mapped[int | None] = mapped_column(Integer)
+    note_count: Mapped[int | None] = mapped_column(Integer)
+    # The same file of the job's baseline, and what has changed since then.
+    baseline_task_id: Mapped[str | None] = mapped_column(String(255))
+    new_count: Mapped[int | None] = mapped_column(Integer)
+    fixed_count: Mapped[int | None] = mapped_column(Integer)
+
+
+class LintProfile(BaseMysql):
+    """A stored profile: how SQL is linted and judged, under a name."""
+
+    __tablename__ = "lint_profiles"
+    # Without a tenant the text is empty: two rows without one would not be equal in an index.
+    __table_args__ = (UniqueConstraint("tenant", "name"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(Integer)
+    description: Mapped[str | None] = mapped_column(String(1024))
+    wish: Mapped[dict[str, Any]] = mapped_column(JsonType)
+    created_by: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(
+        UTCDateTime, default=utc_now, server_default=FetchedValue()
+    )
+    updated_at: Mapped[datetime] = mapped_column(
+        UTCDateTime, default=utc_now, onupdate=utc_now, server_default=FetchedValue()
+    )

@@ -4,21 +4,28 @@ Each step commits by itself, because the states are for people who watch the job
 whose outcome is recorded is never linted again, so a message that comes twice is harmless.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from app.db import Databases
 from app.plugins.lint import repository
+from app.plugins.lint.baselines import EarlierFindings
+from app.plugins.lint.judging import Verdict, head_of, judge
 from app.plugins.lint.keys import result_key
-from app.plugins.lint.linting import FileReport, Linter
+from app.plugins.lint.linting import FileReport, Linter, document_of
 from app.plugins.lint.metrics import count_file
-from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask, SubmissionType
-from app.plugins.lint.profiles import Profile
+from app.plugins.lint.models import (
+    BIND,
+    FileStatus,
+    JobStatus,
+    LintingJob,
+    LintingTask,
+    SubmissionType,
+)
+from app.plugins.lint.options import LintOptions, options_of
 from app.plugins.lint.repository import FileOutcome
-from app.plugins.lint.settings import LintSettings
 from app.storage import SyncStorage
 from app.storage.errors import StorageNotFound
 
-BIND = "mysql_lint"
 # The outcome of a file that met a fault of ours; running its task again lints it again.
 FAULT = "fault"
 
@@ -30,8 +37,10 @@ class FileToLint:
     job_id: str
     source_key: str
     file_name: str
-    profile: Profile
+    options: LintOptions
     max_bytes: int
+    has_baseline: bool
+    baseline_task_id: str | None
     end: FileOutcome | None
 
 
@@ -89,8 +98,10 @@ class FileProcessor:
             job_id=job.job_id,
             source_key=task.source_file_path,
             file_name=task.file_name or task.source_file_path.rsplit("/", 1)[-1],
-            profile=profile_of(job, settings),
+            options=options_of(job, settings),
             max_bytes=settings.max_member_bytes if is_member else settings.max_text_bytes,
+            has_baseline=job.baseline_job_id is not None,
+            baseline_task_id=task.baseline_task_id,
             end=_recorded_end(task),
         )
 
@@ -106,16 +117,23 @@ class FileProcessor:
             message = "The source file is no longer on the storage."
             return FileReport(outcome="missing", message=message)
         return self.linter.lint_bytes(
-            data, file.profile, file_name=file.file_name, max_bytes=file.max_bytes
+            data, file.options.profile, file_name=file.file_name, max_bytes=file.max_bytes
         )
 
     def _finish(self, task_id: str, file: FileToLint, report: FileReport) -> FileOutcome:
+        earlier = self.earlier.marks_of(file.baseline_task_id) if file.has_baseline else None
+        verdict = judge(report, file.options.policy, earlier)
         key = None
-        document = report.stored
-        if document is not None:
+        if report.known is not None:
             key = result_key(file.job_id, task_id)
-            self.storage.put(key, document)
-        return self._record(file.job_id, task_id, outcome_of(report, key))
+            head = head_of(file.file_name, file.options, verdict)
+            self.storage.put(key, document_of(report.known, head))
+        return self._record(file.job_id, task_id, outcome_of(report, key, verdict))
+
+    @property
+    def earlier(self) -> EarlierFindings:
+        """What was found in the files of a baseline."""
+        return EarlierFindings(self.databases, self.storage)
 
     def _record(self, job_id: str, task_id: str, end: FileOutcome) -> FileOutcome:
         with self.databases.sync_transaction(BIND) as session:
@@ -130,34 +148,14 @@ class FileProcessor:
         return end
 
 
-def profile_of(job: LintingJob, settings: LintSettings) -> Profile:
-    """Return the profile that a job was submitted with.
-
-    A templater that the settings have lost since then is as good as none.
-    """
-    templater = (job.options or {}).get("templater")
-    return Profile(
-        dialect=job.dialect or settings.default_dialect,
-        rules=tuple(job.rules) if job.rules else None,
-        exclude_rules=tuple(job.exclude_rules or ()),
-        templating=settings.templating(templater if templater in settings.templaters else None),
-    )
-
-
 def _recorded_end(task: LintingTask) -> FileOutcome | None:
     if not FileStatus(task.status).has_ended or task.outcome == FAULT:
         return None
-    return FileOutcome(
-        status=FileStatus(task.status),
-        outcome=task.outcome or "",
-        result_file_path=task.result_file_path,
-        error_message=task.error_message,
-        violation_count=task.violation_count,
-        duration_ms=task.duration_ms,
-    )
+    kept = {each.name: getattr(task, each.name) for each in fields(FileOutcome)}
+    return FileOutcome(**{**kept, "status": FileStatus(task.status), "outcome": task.outcome or ""})
 
 
-def outcome_of(report: FileReport, result_key: str | None) -> FileOutcome:
+def outcome_of(report: FileReport, result_key: str | None, verdict: Verdict) -> FileOutcome:
     """Return what the row keeps of a report whose document lies under the key."""
     return FileOutcome(
         status=FileStatus.SUCCESS if report.linted else FileStatus.FAILURE,
@@ -166,4 +164,5 @@ def outcome_of(report: FileReport, result_key: str | None) -> FileOutcome:
         error_message=report.message,
         violation_count=report.known.violations if report.known else None,
         duration_ms=round(report.seconds * 1000),
+        **verdict.to_columns(),
     )

@@ -17,7 +17,8 @@ class Profile:
     `rules` None means SQLFluff's default set. An option's key is SQLFluff's own
     in-file spelling, for example ``max_line_length`` or ``indentation:indent_unit``.
     `templating` is empty for plain SQL, else the JSON of a templater that the server's own
-    settings define: its name, kind, and what SQLFluff is told about it.
+    settings define: its name, kind, and what SQLFluff is told about it. In a `strict` lint no
+    comment of the file counts: neither ``noqa`` nor a directive.
     """
 
     dialect: str
@@ -25,6 +26,7 @@ class Profile:
     exclude_rules: tuple[str, ...] = ()
     options: tuple[tuple[str, OptionValue], ...] = ()
     templating: str = ""
+    strict: bool = False
 
     @property
     def templater(self) -> str:
@@ -39,7 +41,9 @@ class Profile:
             "exclude_rules": list(self.exclude_rules),
             "options": dict(self.options),
         }
-        return {**wire, "templating": self.templating} if self.templating else wire
+        # What is not used is not told, so that it changes no digest.
+        rarely = {"templating": self.templating, "strict": self.strict}
+        return {**wire, **{name: value for name, value in rarely.items() if value}}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "Profile":
@@ -51,6 +55,7 @@ class Profile:
             exclude_rules=tuple(wire["exclude_rules"]),
             options=tuple(sorted(wire["options"].items())),
             templating=wire.get("templating", ""),
+            strict=wire.get("strict", False),
         )
 
     def digest(self) -> str:

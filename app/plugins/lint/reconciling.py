@@ -17,13 +17,14 @@ from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.plugins.lint import repository
 from app.plugins.lint.models import (
+    BIND,
     FileStatus,
     JobStatus,
     LintingJob,
     LintingTask,
     SubmissionType,
 )
-from app.plugins.lint.processing import BIND, FAULT
+from app.plugins.lint.processing import FAULT
 from app.plugins.lint.repository import FileOutcome
 from app.tasks.models import TaskRun
 from app.tasks.statuses import Status
@@ -97,7 +98,7 @@ def _close(session: Session, job_id: str, reasons: Mapping[str, str], archive: b
 
 
 def _close_archive(job: LintingJob, reason: str) -> None:
-    job.status = JobStatus.FAILED
+    job.status, job.passed = JobStatus.FAILED, False
     job.error_message = f"The archive was not read: {reason}."
 
 

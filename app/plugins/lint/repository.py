@@ -7,9 +7,9 @@ wait for each other.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
@@ -19,7 +19,7 @@ _UNFINISHED = (FileStatus.PENDING.value, FileStatus.IN_PROGRESS.value)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """How one file ended, as its row keeps it."""
+    """How one file ended, as its row keeps it; unless something else is said, it did not pass."""
 
     status: FileStatus
     outcome: str
@@ -27,6 +27,12 @@ class FileOutcome:
     error_message: str | None = None
     violation_count: int | None = None
     duration_ms: int | None = None
+    passed: bool | None = False
+    error_count: int | None = 1
+    warning_count: int | None = 0
+    note_count: int | None = 0
+    new_count: int | None = None
+    fixed_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,8 @@ class JobFilters:
     status: str | None = None
     submission_type: str | None = None
     dialect: str | None = None
+    profile_name: str | None = None
+    passed: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -91,7 +99,8 @@ def page_of_jobs(
     limit: int,
 ) -> Sequence[LintingJob]:
     """Return jobs, newest first; `scope` names columns and their values, `before` is a row's id."""
-    exact = {name: getattr(filters, name) for name in ("status", "submission_type", "dialect")}
+    names = ("status", "submission_type", "dialect", "profile_name", "passed")
+    exact = {name: getattr(filters, name) for name in names}
     wanted = {name: value for name, value in exact.items() if value is not None}
     statement = select(LintingJob).filter_by(**scope, **wanted).order_by(LintingJob.id.desc())
     if filters.created_after is not None:
@@ -147,27 +156,33 @@ def record_outcomes(
 
 def record_outcome(session: Session, job: LintingJob, task: LintingTask, end: FileOutcome) -> None:
     """Write how a file ended and derive the status of its job, which is locked."""
-    task.status = end.status
-    task.outcome = end.outcome
-    task.result_file_path = end.result_file_path
-    task.error_message = end.error_message
-    task.violation_count = end.violation_count
-    task.duration_ms = end.duration_ms
+    for name, value in asdict(end).items():
+        setattr(task, name, value)
     session.flush()
     derive_job_status(session, job)
 
 
 def derive_job_status(session: Session, job: LintingJob) -> None:
-    """Set a locked job's status from its files; a message on the job itself counts as a loss."""
+    """Set a locked job's status from its files, and whether it has passed once it has ended.
+
+    A message on the job itself counts as a loss.
+    """
     mine = LintingTask.job_id == job.job_id
     unfinished = select(LintingTask.id).where(mine, LintingTask.status.in_(_UNFINISHED)).limit(1)
     if session.scalar(unfinished) is not None:
-        job.status = JobStatus.PROCESSING
+        job.status, job.passed = JobStatus.PROCESSING, None
         return
-    counted = select(LintingTask.status, func.count()).where(mine).group_by(LintingTask.status)
-    counts: dict[str, int] = dict(session.execute(counted).all())
-    good, bad = counts.get(FileStatus.SUCCESS, 0), counts.get(FileStatus.FAILURE, 0)
+    passed = func.sum(case((LintingTask.passed.is_(True), 1), else_=0))
+    unknown = func.sum(case((LintingTask.passed.is_(None), 1), else_=0))
+    counted = select(LintingTask.status, func.count(), passed, unknown)
+    rows = session.execute(counted.where(mine).group_by(LintingTask.status)).all()
+    ended = {row.status: row[1] for row in rows}
+    good, bad = ended.get(FileStatus.SUCCESS, 0), ended.get(FileStatus.FAILURE, 0)
     job.status = ended_status(good, bad + bool(job.error_message))
+    # Rows of before there were policies tell nothing, so neither does their job.
+    is_known = not any(row[3] for row in rows)
+    all_passed = sum(row[2] for row in rows) == good + bad and not job.error_message
+    job.passed = all_passed if is_known else None
 
 
 def ended_status(good: int, bad: int) -> JobStatus:
@@ -175,3 +190,46 @@ def ended_status(good: int, bad: int) -> JobStatus:
     if good == 0:
         return JobStatus.FAILED
     return JobStatus.PARTIALLY_COMPLETED if bad else JobStatus.COMPLETED
+
+
+def sum_counts(session: Session, job_id: str) -> Mapping[str, int]:
+    """Return the sums over a job's files: how many ended and failed, their findings by severity,
+    and what is new and fixed since the baseline.
+    """
+    has_ended = LintingTask.status.notin_(_UNFINISHED)
+    sums = {
+        "ended": func.sum(case((has_ended, 1), else_=0)),
+        "failed": func.sum(case((LintingTask.status == FileStatus.FAILURE, 1), else_=0)),
+        **{
+            name: func.sum(getattr(LintingTask, f"{name}_count"))
+            for name in ("error", "warning", "note", "new", "fixed")
+        },
+    }
+    statement = select(*(sum_.label(name) for name, sum_ in sums.items()))
+    row = session.execute(statement.where(LintingTask.job_id == job_id)).one()
+    return {name: int(value or 0) for name, value in row._mapping.items()}  # noqa: SLF001 - a public name of SQLAlchemy
+
+
+class NamedRow(NamedTuple):
+    """A file's task id, its name, how it ended, where its document lies and how much was found."""
+
+    task_id: str
+    name: str
+    outcome: str | None
+    result_file_path: str | None
+    findings: int
+
+
+def named_files(session: Session, job_id: str) -> Sequence[NamedRow]:
+    """Return what every file of a job is called, and how it ended."""
+    counts = (LintingTask.error_count, LintingTask.warning_count, LintingTask.note_count)
+    found = sum((func.coalesce(count, 0) for count in counts[1:]), func.coalesce(counts[0], 0))
+    statement = select(
+        LintingTask.task_id,
+        func.coalesce(LintingTask.file_name, ""),
+        LintingTask.outcome,
+        LintingTask.result_file_path,
+        found,
+    )
+    rows = session.execute(statement.where(LintingTask.job_id == job_id)).all()
+    return [NamedRow(*row) for row in rows]

@@ -19,10 +19,30 @@ SubmissionKind = Literal["SINGLE_FILE", "ZIP_ARCHIVE"]
 _RULES = 500
 
 
+Severity = Literal["error", "warning", "note"]
+FailOn = Literal["error", "warning", "note", "never"]
+ProfileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class FindingCounts(BaseModel):
+    """Numbers of findings by severity."""
+
+    error: int
+    warning: int
+    note: int
+
+
 class LintDocument(BaseModel):
-    """The result of one lint; `violations` are SQLFluff's own records."""
+    """The result of one lint; `violations` are SQLFluff's own records, each with a fingerprint
+    that outlives a move of its line. `passed` follows from `counts` and `fail_on`.
+    """
 
     file_name: str
+    passed: bool
+    fail_on: FailOn
+    counts: FindingCounts
+    profile_name: str | None
+    profile_version: int | None
     dialect: str
     sqlfluff_version: str
     status: Literal["linted", "unparsable"]
@@ -31,6 +51,7 @@ class LintDocument(BaseModel):
     notices: list[dict[str, Any]]
     engine: dict[str, Any]
     profile: dict[str, Any]
+    fingerprints: list[str]
 
 
 class ExpansionSummary(BaseModel):
@@ -58,6 +79,17 @@ class LintRequest(BaseModel):
     templater: str | None = Field(
         default=None, description="One that the server's settings define; without it SQL is plain."
     )
+    profile: ProfileName | None = Field(
+        default=None, description="A stored profile; what else the request says counts more."
+    )
+    fail_on: FailOn | None = Field(
+        default=None, description="What makes the job not pass, and all that is worse (warning)."
+    )
+    baseline_job_id: str | None = Field(
+        default=None,
+        max_length=255,
+        description="An earlier job; only what is new since then keeps this one from passing.",
+    )
 
 
 class JobAccepted(BaseModel):
@@ -75,6 +107,10 @@ class FileItem(BaseModel):
     result_file_path: str | None = None
     error_message: str | None = None
     violation_count: int | None = None
+    passed: bool | None = None
+    counts: FindingCounts | None = None
+    new_count: int | None = None
+    fixed_count: int | None = None
 
 
 class FilePage(BaseModel):
@@ -96,11 +132,32 @@ class JobSummary(BaseModel):
     created_at: Moment
     updated_at: Moment
     error_message: str | None = None
+    run_id: str | None = None
+    dialect: str | None = None
+    profile_name: str | None = None
+    baseline_job_id: str | None = None
+    passed: bool | None = None
+
+
+class JobFigures(BaseModel):
+    """How far a job is: files that ended, how many of them failed, and what was found so far.
+
+    `new`, `fixed` and `unchanged` compare the findings with those of the job's baseline.
+    """
+
+    files: int
+    ended: int
+    failed: int
+    findings: FindingCounts
+    new: int | None = None
+    fixed: int | None = None
+    unchanged: int | None = None
 
 
 class JobDetail(JobSummary):
-    """A job and one page of its files."""
+    """A job, its figures, and one page of its files."""
 
+    figures: JobFigures
     sub_tasks: FilePage
 
 
@@ -137,8 +194,80 @@ class RuleItem(BaseModel):
     fixable: bool
 
 
+class OptionItem(BaseModel):
+    """An option of a rule (by its code) or of the layout, under the key that profiles use.
+
+    A value is one of `choices`, a whole number from `minimum` to `maximum`, or else a text.
+    """
+
+    key: str
+    rule: str | None
+    description: str
+    default: bool | int | str | None
+    choices: list[bool | str]
+    minimum: int | None
+    maximum: int | None
+
+
 class RuleList(BaseModel):
-    """Every rule, by code."""
+    """Every rule, by code, and every option that a profile can set."""
 
     items: list[RuleItem]
+    options: list[OptionItem]
     sqlfluff_version: str
+
+
+Selector = Annotated[str, Field(max_length=100)]
+Selectors = Annotated[list[Selector], Field(max_length=_RULES)]
+
+
+class ProfileContent(BaseModel):
+    """How SQL is linted and judged. What is left out is the server's or SQLFluff's default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    description: str | None = Field(default=None, max_length=1024)
+    dialect: str | None = None
+    rules: Selectors | None = Field(default=None, description="Codes, names, aliases or groups.")
+    exclude_rules: Selectors | None = None
+    options: dict[Annotated[str, Field(max_length=200)], bool | int | str] | None = Field(
+        default=None, max_length=200, description="As `GET /lint/rules` lists them."
+    )
+    severities: dict[Selector, Literal["error", "warning", "note", "off"]] | None = Field(
+        default=None,
+        max_length=_RULES,
+        description="By rule or group, the narrower one counts; other rules are warnings.",
+    )
+    fail_on: FailOn | None = Field(default=None, description="Without it: warning.")
+    obey_comments: bool | None = Field(
+        default=None, description="Whether noqa comments and directives in a file count (true)."
+    )
+    templater: str | None = Field(default=None, max_length=64)
+
+
+class NewProfile(ProfileContent):
+    """A profile to be stored."""
+
+    name: ProfileName
+
+
+class ProfileChange(ProfileContent):
+    """What takes the place of a profile's content; with `version` only if it still has that one."""
+
+    version: int | None = Field(default=None, ge=1)
+
+
+class StoredProfile(ProfileContent):
+    """A stored profile; `version` counts its contents."""
+
+    name: str
+    version: int
+    created_at: Moment
+    updated_at: Moment
+
+
+class ProfileList(BaseModel):
+    """Profiles by name, and the cursor of the next page, None at the end."""
+
+    items: list[StoredProfile]
+    next_cursor: str | None

@@ -5,7 +5,7 @@ submission that fails takes its rows and files back.
 """
 
 import contextlib
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,11 +18,10 @@ from app.common.ids import new_id
 from app.common.tracing import current_trace, new_trace
 from app.db import Databases
 from app.plugins.lint import repository
+from app.plugins.lint.baselines import Baseline, NamedFile, baseline_of
 from app.plugins.lint.cancelling import cancel_job
-from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rule
 from app.plugins.lint.errors import (
     JobNotFinished,
-    JobNotFound,
     LintFieldInvalid,
     LintPathInvalid,
     LintSourceMissing,
@@ -30,13 +29,14 @@ from app.plugins.lint.errors import (
 )
 from app.plugins.lint.keys import OWN_FOLDERS, shown_name, text_key, upload_key
 from app.plugins.lint.models import (
+    BIND,
     FileStatus,
     JobStatus,
     LintingJob,
     LintingTask,
     SubmissionType,
 )
-from app.plugins.lint.processing import BIND
+from app.plugins.lint.ordering import Order, Ordering, find_visible_job
 from app.plugins.lint.reconciling import reconcile
 from app.plugins.lint.reports import JobContent
 from app.plugins.lint.repository import JobFilters
@@ -67,14 +67,14 @@ class LintServices(Protocol):
     def runs(self) -> Runs: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LintOptions:
-    """How to lint, checked: names are spelled as SQLFluff spells them."""
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it is looked at: how many files, the sums over them, and one page of them."""
 
-    dialect: str
-    rules: tuple[str, ...] = ()
-    exclude_rules: tuple[str, ...] = ()
-    templater: str | None = None
+    job: LintingJob
+    total: int
+    sums: Mapping[str, int]
+    files: list[LintingTask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,37 +92,15 @@ class LintJobs:
     services: LintServices
     settings: LintSettings
 
-    def check_options(
-        self,
-        dialect: str | None,
-        rules: list[str] | None = None,
-        exclude_rules: list[str] | None = None,
-        templater: str | None = None,
-    ) -> LintOptions:
-        """Return the options as SQLFluff spells them; LintFieldInvalid lists every wrong name."""
-        faults: list[FieldError] = []
-
-        def checked(value: str, check: Callable[[str], str], *loc: str | int) -> str:
-            try:
-                return check(value)
-            except UnknownNameError as error:
-                faults.append(FieldError(("body", *loc), str(error), f"unknown_{error.kind}"))
-                return value
-
-        options = LintOptions(
-            dialect=checked(dialect or self.settings.default_dialect, check_dialect, "dialect"),
-            rules=_checked_all(rules, checked, "rules"),
-            exclude_rules=_checked_all(exclude_rules, checked, "exclude_rules"),
-            templater=templater and checked(templater, self._check_templater, "templater"),
-        )
-        if faults:
-            raise LintFieldInvalid(faults[0].msg, errors=faults)
-        return options
+    @property
+    def ordering(self) -> Ordering:
+        """What reads a request's options."""
+        return Ordering(self.services.databases, self.settings)
 
     async def submit(
         self,
         principal: Principal,
-        options: LintOptions,
+        order: Order,
         *,
         sql_content: str | None,
         zip_file_path: str | None,
@@ -143,12 +121,12 @@ class LintJobs:
         else:
             key = await self._check_path(zip_file_path or "", principal)
             source = _Source(key, shown_name(key), SubmissionType.ZIP_ARCHIVE)
-        return await self._accept(job_id, principal, options, source)
+        return await self._accept(job_id, principal, order, source)
 
     async def submit_upload(
         self,
         principal: Principal,
-        options: LintOptions,
+        order: Order,
         *,
         file_name: str,
         extension: str,
@@ -162,18 +140,17 @@ class LintJobs:
         is_zip = extension == "zip"
         kind = SubmissionType.ZIP_ARCHIVE if is_zip else SubmissionType.SINGLE_FILE
         source = _Source(key, shown_name(file_name), kind, size)
-        return await self._accept(job_id, principal, options, source)
+        return await self._accept(job_id, principal, order, source)
 
-    async def get(
-        self, job_id: str, principal: Principal, *, page: int, size: int
-    ) -> tuple[LintingJob, int, list[LintingTask]]:
-        """Return a job, how many files it has, and one page of them; JobNotFound."""
+    async def get(self, job_id: str, principal: Principal, *, page: int, size: int) -> "JobView":
+        """Return a job, its sums and one page of its files; JobNotFound."""
         await self._find(job_id, principal)
         await reconcile(self.services.databases, job_id)
         job = await self._find(job_id, principal)
         async with self.services.databases.transaction(BIND) as session:
             total, rows = await session.run_sync(_page, job_id, page, size)
-        return job, total, rows
+            sums = await session.run_sync(repository.sum_counts, job_id)
+        return JobView(job, total, sums, rows)
 
     async def cancel(self, job_id: str, principal: Principal) -> LintingJob:
         """Cancel what waits of a job; return the job as it is then. JobHasEnded, JobNotFound."""
@@ -181,14 +158,27 @@ class LintJobs:
         await cancel_job(self.services.databases, self.services.runs, job.job_id, principal)
         return await self._find(job_id, principal)
 
-    async def report(self, job_id: str, principal: Principal) -> JobContent:
-        """Return what there is to report on an ended job; JobNotFound, JobNotFinished."""
+    async def report(
+        self, job_id: str, principal: Principal, baseline_job_id: str | None = None
+    ) -> JobContent:
+        """Return what there is to report on an ended job; JobNotFound, JobNotFinished.
+
+        It is compared with the baseline, else with the one that it was submitted with. Of that one
+        only what is left counts: somebody may have removed it.
+        """
         await self._find(job_id, principal)
         await reconcile(self.services.databases, job_id)
+        job = await self._find_ended(job_id, principal)
+        if baseline_job_id is not None:
+            await self._find_ended(baseline_job_id, principal)
+        baseline = baseline_job_id or job.baseline_job_id
+        return JobContent(job, self.services.databases, self.services.storage, baseline)
+
+    async def _find_ended(self, job_id: str, principal: Principal) -> LintingJob:
         job = await self._find(job_id, principal)
         if not JobStatus(job.status).has_ended:
             raise JobNotFinished(job.status)
-        return JobContent(job, self.services.databases, self.services.storage)
+        return job
 
     async def list(
         self, principal: Principal, filters: JobFilters, *, before: int | None, limit: int
@@ -201,10 +191,6 @@ class LintJobs:
             scope |= {"tenant": principal.tenant}
         async with self.services.databases.transaction(BIND) as session:
             return await session.run_sync(_jobs, scope, filters, before, limit)
-
-    def _check_templater(self, name: str) -> str:
-        self.settings.templating(name)
-        return name
 
     def _check_text(self, sql_content: str) -> bytes:
         if not sql_content.strip():
@@ -225,7 +211,7 @@ class LintJobs:
         return key
 
     async def _accept(
-        self, job_id: str, principal: Principal, options: LintOptions, source: _Source
+        self, job_id: str, principal: Principal, order: Order, source: _Source
     ) -> str:
         run_id = new_id()
         job = LintingJob(
@@ -234,16 +220,16 @@ class LintJobs:
             submission_type=source.kind,
             source_path=source.key,
             file_name=source.file_name,
-            dialect=options.dialect,
-            rules=list(options.rules) or None,
-            exclude_rules=list(options.exclude_rules) or None,
-            options={"templater": options.templater} if options.templater else None,
             run_id=run_id,
+            baseline_job_id=order.baseline_job_id,
             created_by=principal.id,
             tenant=principal.tenant,
+            **order.options.to_columns(),
         )
         is_single = source.kind is SubmissionType.SINGLE_FILE
-        rows = [job, _single_task(job, run_id, source)] if is_single else [job]
+        rows: list[LintingJob | LintingTask] = [job]
+        if is_single:
+            rows.append(await self._single_task(job, run_id, source))
         request = RunRequest(
             task=PROCESS_TASK if is_single else EXPAND_TASK,
             params={"task_id": run_id} if is_single else {"job_id": job_id},
@@ -263,6 +249,23 @@ class LintJobs:
             raise
         return job_id
 
+    async def _single_task(self, job: LintingJob, run_id: str, source: _Source) -> LintingTask:
+        baseline = Baseline()
+        if job.baseline_job_id is not None:
+            async with self.services.databases.transaction(BIND) as session:
+                rows = await session.run_sync(repository.named_files, job.baseline_job_id)
+            baseline = baseline_of(rows, [NamedFile(run_id, source.file_name or "")])
+            job.options = baseline.told_in(job.options)
+        return LintingTask(
+            task_id=run_id,
+            job_id=job.job_id,
+            status=FileStatus.PENDING,
+            source_file_path=source.key,
+            file_name=source.file_name,
+            size_bytes=source.size_bytes,
+            baseline_task_id=baseline.task_id_of(run_id),
+        )
+
     async def _take_back(self, job_id: str) -> None:
         # Whatever cannot be removed now is harmless: a job without a run is closed when looked at.
         with contextlib.suppress(TaskyardError, OSError):
@@ -271,38 +274,11 @@ class LintJobs:
             await self.services.storage.delete_prefix(f"jobs/{job_id}")
 
     async def _find(self, job_id: str, principal: Principal) -> LintingJob:
-        async with self.services.databases.transaction(BIND) as session:
-            job = await session.run_sync(repository.find_job, job_id)
-        if job is None or not _may_see(job, principal):
-            raise JobNotFound
-        return job
+        return await find_visible_job(self.services.databases, job_id, principal)
 
 
 def _new_job_id() -> str:
     return f"job-{new_id()}"
-
-
-def _checked_all(
-    names: list[str] | None, checked: Callable[..., str], field: str
-) -> tuple[str, ...]:
-    spelled = {checked(name, check_rule, field, place) for place, name in enumerate(names or ())}
-    return tuple(sorted(spelled))
-
-
-def _single_task(job: LintingJob, run_id: str, source: _Source) -> LintingTask:
-    return LintingTask(
-        task_id=run_id,
-        job_id=job.job_id,
-        status=FileStatus.PENDING,
-        source_file_path=source.key,
-        file_name=source.file_name,
-        size_bytes=source.size_bytes,
-    )
-
-
-def _may_see(job: LintingJob, principal: Principal) -> bool:
-    mine = job.created_by == principal.id or principal.allows("admin")
-    return mine and (principal.tenant is None or job.tenant == principal.tenant)
 
 
 def _page(session: Session, job_id: str, page: int, size: int) -> tuple[int, list[LintingTask]]:

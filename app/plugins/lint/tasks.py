@@ -8,16 +8,25 @@ from pydantic import AfterValidator, Field
 from app import TaskContext, register_task
 from app.db import installed
 from app.plugins.lint.caching import KnownLints
-from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rule
-from app.plugins.lint.errors import LintJobNotKnown, LintOptionUnknown, lint_failure
+from app.plugins.lint.catalogue import check_dialect, check_rule
+from app.plugins.lint.errors import (
+    LintFieldInvalid,
+    LintJobNotKnown,
+    LintOptionUnknown,
+    LintProfileNotFound,
+    lint_failure,
+)
 from app.plugins.lint.expanding import ArchiveExpander, JobNotKnownError
-from app.plugins.lint.linting import Linter
+from app.plugins.lint.judging import head_of, judge
+from app.plugins.lint.linting import Linter, document_of
 from app.plugins.lint.metrics import count_file
+from app.plugins.lint.models import BIND
+from app.plugins.lint.options import LintOptions, Wish, check_wish, resolve
 from app.plugins.lint.processing import FileNotKnownError, FileProcessor
-from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import sandboxes
-from app.plugins.lint.schemas import ExpansionSummary, LintDocument
+from app.plugins.lint.schemas import ExpansionSummary, FailOn, LintDocument, ProfileName
 from app.plugins.lint.settings import LintSettings
+from app.plugins.lint.stored_profiles import find_profile
 from app.tasks.errors import RunCancelled
 from app.tasks.results import StoredResult
 
@@ -41,38 +50,37 @@ Rules = Annotated[list[Rule], Field(max_length=500)]
     # Nobody repairs and replays a text that somebody is waiting for; its run keeps the error.
     on_failure="discard",
 )
-def lint_sql(  # noqa: PLR0917 - its parameters are the task's, and go by name
+def lint_sql(  # noqa: PLR0913, PLR0917 - its parameters are the task's, and go by name
     ctx: TaskContext,
     sql: str,
     dialect: Dialect | None = None,
     rules: Rules | None = None,
     exclude_rules: Rules | None = None,
     templater: str | None = None,
+    profile: ProfileName | None = None,
+    fail_on: FailOn | None = None,
     file_name: Annotated[str, Field(min_length=1, max_length=255)] = "query.sql",
 ) -> LintDocument:
     """Lint one SQL text and return the violations.
 
     The text is rendered as a template only with a templater that the server's settings define;
     directives in it cannot load code, read files or lift a limit. An empty list of rules means
-    SQLFluff's default rules.
+    SQLFluff's default rules. What stands beside a stored profile counts more than what it says.
     """
-    settings = _settings(ctx)
-    try:
-        templating = settings.templating(templater)
-    except UnknownNameError as error:
-        raise LintOptionUnknown(str(error)) from None
-    profile = Profile(
-        dialect=dialect or settings.default_dialect,
-        rules=tuple(sorted(set(rules))) if rules else None,
-        exclude_rules=tuple(sorted(set(exclude_rules or ()))),
-        templating=templating,
+    wish = Wish(
+        dialect=dialect,
+        rules=None if rules is None else tuple(rules),
+        exclude_rules=None if exclude_rules is None else tuple(exclude_rules),
+        fail_on=fail_on,
+        templater=templater,
     )
-    report = _linter(ctx).lint_text(sql, profile, file_name=file_name)
+    options = _options(ctx, wish, profile)
+    report = _linter(ctx).lint_text(sql, options.profile, file_name=file_name)
     count_file(report.outcome, cached=report.cached)
-    document = report.document
-    if document is None:
+    if report.known is None:
         raise lint_failure(report.outcome, report.message)
-    return LintDocument.model_validate(document)
+    head = head_of(file_name, options, judge(report, options.policy))
+    return LintDocument.model_validate_json(document_of(report.known, head))
 
 
 @register_task(
@@ -171,6 +179,20 @@ def expand_zip_and_dispatch_tasks(ctx: TaskContext, job_id: str) -> ExpansionSum
 def _settings(ctx: TaskContext) -> LintSettings:
     settings = ctx.plugin_settings
     return settings if isinstance(settings, LintSettings) else LintSettings()
+
+
+def _options(ctx: TaskContext, wish: Wish, profile: str | None) -> LintOptions:
+    """Return what a text's parameters ask for; LintOptionUnknown for names that do not exist."""
+    settings, stored = _settings(ctx), {}
+    try:
+        if profile is not None:
+            with installed().sync_transaction(BIND) as session:
+                found = find_profile(session, ctx.tenant, profile)
+                stored = {"profile_name": found.name, "profile_version": found.version}
+                wish = wish.over(Wish.from_json(found.wish))
+        return resolve(check_wish(wish, settings), settings, **stored)
+    except (LintProfileNotFound, LintFieldInvalid) as error:
+        raise LintOptionUnknown(error.detail) from None
 
 
 def _linter(ctx: TaskContext, *, is_batch: bool = False) -> Linter:

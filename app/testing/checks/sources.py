@@ -36,7 +36,8 @@ def check_sources(plugin: LoadedPlugin, registry: Registry) -> Iterator[Fault]:
     known = {place_of(spec) for spec in registry.specs()}
     for file, module in _named(files, plugin):
         tree = ast.parse(file.read_text("utf-8"), str(file))
-        yield from _check_imports(tree, file, plugin)
+        is_web = file.name == "routes.py" or _is_below(module, f"{plugin.module}.routes")
+        yield from _check_imports(tree, file, plugin, is_web=is_web)
         yield from _check_declared(tree, file, module, known)
 
 
@@ -62,7 +63,9 @@ def _named(files: Iterable[Path], plugin: LoadedPlugin) -> Iterator[tuple[Path, 
         yield file, ".".join((plugin.module, *(part for part in parts if part != "__init__")))
 
 
-def _check_imports(tree: ast.Module, file: Path, plugin: LoadedPlugin) -> Iterator[Fault]:
+def _check_imports(
+    tree: ast.Module, file: Path, plugin: LoadedPlugin, *, is_web: bool
+) -> Iterator[Fault]:
     for name, line in _imported(tree):
         where = f"{file}:{line}"
         if _is_below(name, BUILT_IN) and not _is_below(name, plugin.module) and name != BUILT_IN:
@@ -72,13 +75,13 @@ def _check_imports(tree: ast.Module, file: Path, plugin: LoadedPlugin) -> Iterat
                 f"It imports another plugin ({name}).",
                 "Submit that plugin's task with ctx.submit(…), or copy what you need.",
             )
-        if any(_is_below(name, web) for web in _WEB) and file.name != "routes.py":
+        if any(_is_below(name, web) for web in _WEB) and not is_web:
             yield Fault(
                 "imports",
                 where,
                 f"It imports {name} outside of routes.py, so a worker would load "
                 "the web framework.",
-                "Keep what needs it in routes.py.",
+                "Keep what needs it in routes.py, or in files of a package routes/.",
             )
         for never, cure in _NEVER.items():
             if _is_below(name, never):

@@ -77,6 +77,12 @@ def test_a_plugin_that_keeps_the_contract_passes(write_plugin: WritePlugin) -> N
     check_plugin(write_plugin(GOOD))
 
 
+def test_routes_may_be_a_package(write_plugin: WritePlugin) -> None:
+    files = {name: text for name, text in GOOD.items() if name != "routes.py"}
+    routes = {"routes/__init__.py": "from {name}.routes.notes import router as router\n"}
+    check_plugin(write_plugin({**files, **routes, "routes/notes.py": GOOD["routes.py"]}))
+
+
 FAULTS: dict[str, tuple[dict[str, str | None], str, str]] = {
     "no description": (
         {"plugin.py": MANIFEST.replace('description="For a test."', "")},
@@ -147,6 +153,11 @@ FAULTS: dict[str, tuple[dict[str, str | None], str, str]] = {
     ),
     "the web framework in another file": (
         {"service.py": "from fastapi import Request\n"},
+        "imports",
+        "outside of routes.py",
+    ),
+    "the web framework beside a package of routes": (
+        {"routings/__init__.py": "from fastapi import Request\n"},
         "imports",
         "outside of routes.py",
     ),

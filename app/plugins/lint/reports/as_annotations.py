@@ -10,7 +10,10 @@ _GITLAB_SEVERITIES = {"error": "critical", "warning": "minor", "note": "info"}
 
 
 async def render_github(content: JobContent) -> AsyncIterator[str]:
-    """Yield workflow commands, which GitHub shows beside the lines of a pull request."""
+    """Yield workflow commands, which GitHub shows beside the lines of a pull request.
+
+    GitHub shows few of them, so with a baseline there are only those of what is new.
+    """
     async for text in content.each(_commands):
         yield text
 
@@ -27,7 +30,8 @@ async def render_gitlab(content: JobContent) -> AsyncIterator[str]:
 
 
 def _commands(file: ReportedFile) -> str:
-    return "".join(_command(file, finding) for finding in file.findings)
+    shown = (finding for finding in file.findings if finding.is_new is not False)
+    return "".join(_command(file, finding) for finding in shown)
 
 
 def _command(file: ReportedFile, finding: Finding) -> str:

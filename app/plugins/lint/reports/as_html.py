@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from app.plugins.lint.catalogue import catalogue
 from app.plugins.lint.models import FileStatus
-from app.plugins.lint.reports.content import Finding, JobContent, ReportedFile
+from app.plugins.lint.reports.content import Finding, GoneFile, JobContent, ReportedFile
 from app.plugins.lint.reports.tally import Tally
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -26,12 +26,16 @@ async def render(content: JobContent) -> AsyncIterator[str]:
     tally = Tally()
     async for _ in content.each(tally.add):
         pass
+    gone = [file async for file in content.gone()]
+    tally.fixed += sum(len(file.findings) for file in gone)
     yield _head(content, tally)
     yield _rules(tally)
     yield _worst(tally)
     yield "<section><h2>Files</h2>\n"
     async for text in content.each(_file):
         yield text
+    for file in gone:
+        yield _gone(file)
     yield "</section></main></body></html>\n"
 
 
@@ -39,26 +43,54 @@ def _head(content: JobContent, tally: Tally) -> str:
     job = content.job
     style = files(__package__).joinpath("report.css").read_text("utf-8")
     message = f'<p class="message">{escape(job.error_message)}</p>' if job.error_message else ""
-    figures = "".join(
-        f'<div class="figure {kind}"><dt>{label}</dt><dd>{number:,}</dd></div>'
-        for label, number, kind in (
-            ("files", tally.files, ""),
-            ("violations", tally.violations, ""),
-            ("without a violation", tally.clean, "good"),
-            ("failed", tally.failed, "bad" if tally.failed else "good"),
-        )
-    )
+    passed = tally.passed(content)
+    kind, word = ("good", "passed") if passed else ("bad", "not passed")
+    badge = f'<span class="badge {kind}">{word}</span>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>SQL lint report {escape(job.job_id)}</title><style>{style}</style></head>"
-        f'<body><main><header><p class="verdict {job.status.lower()}">'
-        f"{_VERDICTS.get(job.status, escape(job.status))}</p><h1>SQL lint report</h1>"
-        f'<p class="about"><code>{escape(job.job_id)}</code> · dialect '
-        f"{escape(job.dialect or '')} · {job.created_at:%Y-%m-%d %H:%M} UTC · "
-        f"SQLFluff {escape(catalogue().sqlfluff_version)}</p>{message}"
-        f'<dl class="figures">{figures}</dl></header>\n'
+        f"<body><main><header><h1>SQL lint report {badge}</h1>"
+        f'<p class="verdict {job.status.lower()}">'
+        f"{_VERDICTS.get(job.status, escape(job.status))}</p>"
+        f'<p class="about"><code>{escape(job.job_id)}</code> · {_about(content)}</p>{message}'
+        f'<dl class="figures">{_figures(content, tally)}</dl></header>\n'
+    )
+
+
+def _about(content: JobContent) -> str:
+    job = content.job
+    told = [
+        f"dialect {escape(job.dialect or '')}",
+        f"{job.created_at:%Y-%m-%d %H:%M} UTC",
+        f"SQLFluff {escape(catalogue().sqlfluff_version)}",
+        f"fails on {content.policy.fail_on}",
+    ]
+    if job.profile_name is not None:
+        told.insert(1, f"profile {escape(job.profile_name)}")
+    if content.baseline_job_id is not None:
+        told.append(f"compared with <code>{escape(content.baseline_job_id)}</code>")
+    return " · ".join(told)
+
+
+def _figures(content: JobContent, tally: Tally) -> str:
+    figures = [
+        ("files", tally.files, ""),
+        ("violations", tally.violations, ""),
+        ("without a violation", tally.clean, "good"),
+        ("failed", tally.failed, "bad" if tally.failed else "good"),
+    ]
+    if content.baseline_job_id is not None:
+        changes = tally.comparison()
+        figures += [
+            ("new", changes["new"], "bad" if changes["new"] else "good"),
+            ("fixed", changes["fixed"], "good"),
+            ("unchanged", changes["unchanged"], ""),
+        ]
+    return "".join(
+        f'<div class="figure {kind}"><dt>{label}</dt><dd>{number:,}</dd></div>'
+        for label, number, kind in figures
     )
 
 
@@ -100,6 +132,9 @@ def _file(file: ReportedFile) -> str:
     failed = file.status is FileStatus.FAILURE
     kind = "bad" if failed else "some" if found else "good"
     told = _outcome(file) if failed else f"{found:,}" if found else "clean"
+    fresh = sum(finding.is_new is True for finding in file.findings)
+    told += f" · {fresh:,} new" if fresh else ""
+    told += f" · {len(file.fixed):,} fixed" if file.fixed else ""
     name = f'<span class="name">{escape(file.name)}</span>'
     summary = f'{name}<span class="count {kind}">{escape(told)}</span>'
     anchor = escape(file.task_id)
@@ -117,13 +152,21 @@ def _file(file: ReportedFile) -> str:
     )
 
 
+def _gone(file: GoneFile) -> str:
+    name = f'<span class="name">{escape(file.name)}</span>'
+    return f'<div class="file">{name}<span class="count good">gone</span></div>\n'
+
+
 def _outcome(file: ReportedFile) -> str:
     return file.outcome.replace("_", " ")
 
 
 def _row(finding: Finding) -> str:
+    mark = '<span class="new">new</span> ' if finding.is_new else ""
+    level = finding.level if finding.level != "warning" else ""
+    about = " · ".join(filter(None, [level, finding.name]))
     return (
         f'<tr class="{finding.level}"><td class="place">{finding.line}:{finding.position}</td>'
         f"<td><code>{escape(finding.code)}</code></td>"
-        f"<td>{escape(finding.description)}<small>{escape(finding.name)}</small></td></tr>"
+        f"<td>{mark}{escape(finding.description)}<small>{escape(about)}</small></td></tr>"
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
 from app.plugins.lint.models import FileStatus
-from app.plugins.lint.reports.content import ReportedFile
+from app.plugins.lint.policies import Counts, Severity
+from app.plugins.lint.reports.content import JobContent, ReportedFile
 
 _MOST_SHOWN = 10
 
@@ -20,6 +21,9 @@ class Tally:
     violations: int = 0
     by_rule: Counter[str] = field(default_factory=Counter)
     by_level: Counter[str] = field(default_factory=Counter)
+    new: int = 0
+    new_by_level: Counter[str] = field(default_factory=Counter)
+    fixed: int = 0
     _worst: list[tuple[int, int, str, str]] = field(default_factory=list)
 
     def add(self, file: ReportedFile) -> None:
@@ -31,6 +35,10 @@ class Tally:
         self.violations += found
         self.by_level.update(finding.level for finding in file.findings)
         self.by_rule.update(str(violation["code"]) for violation in file.violations)
+        fresh = [finding for finding in file.findings if finding.is_new]
+        self.new += len(fresh)
+        self.new_by_level.update(finding.level for finding in fresh)
+        self.fixed += len(file.fixed or ())
         if found:
             push = heappush if len(self._worst) < _MOST_SHOWN else heappushpop
             push(self._worst, (found, -self.files, file.task_id, file.name))
@@ -40,6 +48,24 @@ class Tally:
         """Return id, name and number of violations of up to ten files, the worst first."""
         ranked = sorted(self._worst, reverse=True)
         return [(task_id, name, found) for found, _, task_id, name in ranked]
+
+    @property
+    def findings(self) -> int:
+        """Return the number of violations, and of files without a result."""
+        return self.by_level.total()
+
+    def passed(self, content: JobContent) -> bool:
+        """Return whether the job has passed, judged by what is new when there is a baseline."""
+        job = content.job
+        if job.passed is not None and job.baseline_job_id == content.baseline_job_id:
+            return job.passed
+        counted = self.by_level if content.baseline_job_id is None else self.new_by_level
+        counts = Counts(*(counted[severity] for severity in Severity))
+        return content.policy.passes(counts) and not job.error_message
+
+    def comparison(self) -> dict[str, int]:
+        """Return the numbers of findings since the baseline."""
+        return {"new": self.new, "fixed": self.fixed, "unchanged": self.findings - self.new}
 
     def to_json(self) -> dict[str, object]:
         """Return the figures as JSON types; rules by code."""

@@ -15,6 +15,7 @@ from app.db import Databases
 from app.db.errors import DatabaseUnavailable
 from app.plugins.lint import repository
 from app.plugins.lint.models import LintingJob, LintingTask
+from app.plugins.lint.options import Wish
 from app.plugins.lint.repository import JobFilters
 from app.plugins.lint.service import LintJobs
 from app.plugins.lint.settings import LintSettings
@@ -151,8 +152,9 @@ def test_a_submission_that_fails_takes_rows_and_files_back(yard: Yard) -> None:
     folders = {path for path in yard.storage.rglob("jobs/*/source/*") if path.is_file()}
 
     async def submit() -> list[LintingJob]:
+        order = await jobs.ordering.read(caller, Wish(), None, None)
         with pytest.raises(DatabaseUnavailable):
-            await jobs.submit(caller, jobs.check_options(None), sql_content=SQL, zip_file_path=None)
+            await jobs.submit(caller, order, sql_content=SQL, zip_file_path=None)
         return await jobs.list(caller, JobFilters(), before=None, limit=10)
 
     assert yard.runner.run(submit()) == []

@@ -85,6 +85,7 @@ SARIF = {
                 "additionalProperties": False,
                 "required": ["tool", "results"],
                 "properties": {
+                    "properties": {"type": "object"},
                     "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
                     "tool": {
                         "type": "object",
@@ -131,6 +132,9 @@ SARIF = {
                                 "level": LEVEL,
                                 "message": MESSAGE,
                                 "locations": {"type": "array", "minItems": 1, "items": LOCATION},
+                                "baselineState": {
+                                    "enum": ["new", "unchanged", "updated", "absent"]
+                                },
                                 "partialFingerprints": {
                                     "type": "object",
                                     "additionalProperties": TEXT,
@@ -208,7 +212,14 @@ def test_json_has_the_records_as_they_are(yard: Yard, job_id: str) -> None:
     rules = document["summary"].pop("by_rule")
     levels = document["summary"].pop("by_level")
     assert levels == {"error": 2, "warning": total - 1, "note": 0}
-    assert document["summary"] == {"files": 5, "failed": 2, "clean": 1, "violations": total}
+    assert document["summary"] == {
+        "files": 5,
+        "failed": 2,
+        "clean": 1,
+        "violations": total,
+        "passed": False,
+    }
+    assert len(found[NASTY]["severities"]) == len(found[NASTY]["violations"])
     assert sum(rules.values()) == total
     assert document["job"]["job_id"] == job_id
     assert yard.call("GET", f"/api/v1/jobs/{job_id}/report").json()["files"] == document["files"]

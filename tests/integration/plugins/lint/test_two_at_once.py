@@ -17,8 +17,8 @@ from app.plugins.lint import repository
 from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.expanding import ArchiveExpander, Expansion
 from app.plugins.lint.linting import Linter
-from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
-from app.plugins.lint.processing import BIND, FileProcessor
+from app.plugins.lint.models import BIND, FileStatus, JobStatus, LintingJob, LintingTask
+from app.plugins.lint.processing import FileProcessor
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.repository import FileOutcome
 from app.plugins.lint.sandbox import Answer

@@ -13,7 +13,7 @@ from app.plugins.lint.profiles import Profile
 from app.plugins.lint.settings import LintSettings
 
 ANSI = Profile("ansi")
-KNOWN = KnownLint("linted", None, 2, b'{"dialect":"ansi","violations":[1,2]}')
+KNOWN = KnownLint("linted", None, 2, {"LT01": 2}, b'{"dialect":"ansi","violations":[1,2]}')
 
 
 class Shared:
@@ -55,7 +55,7 @@ def never() -> KnownLint:
 
 
 def test_a_result_comes_back_from_what_the_cache_keeps() -> None:
-    failed = KnownLint("unparsable", "Syntax error on line 1: é", 1, b"{}")
+    failed = KnownLint("unparsable", "Syntax error on line 1: é", 1, {"PRS": 1}, b"{}")
     for known in (KNOWN, failed):
         assert KnownLint.from_cache(known.to_cache()) == known
 
@@ -65,9 +65,12 @@ def test_a_result_comes_back_from_what_the_cache_keeps() -> None:
     [
         *(None, 7, "text", [], {}, {"body": None}, {"body": "no base64!"}, {"body": "AAAA"}),
         {k: v for k, v in KNOWN.to_cache().items() if k != "violations"},
+        {**KNOWN.to_cache(), "tally": None},
+        {**KNOWN.to_cache(), "tally": ["LT01"]},
+        {**KNOWN.to_cache(), "tally": {"LT01": "many"}},
         {**KNOWN.to_cache(), "body": KNOWN.to_cache()["body"][:-8]},
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_rubbish_is_as_good_as_nothing(value: object) -> None:
     assert KnownLint.from_cache(value) is None
@@ -80,7 +83,7 @@ def test_rubbish_is_as_good_as_nothing(value: object) -> None:
 
 def test_a_body_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "_MAX_BODY_BYTES", 1000)
-    bomb = KnownLint("linted", None, 0, b" " * 1001)
+    bomb = KnownLint("linted", None, 0, {}, b" " * 1001)
     assert KnownLint.from_cache(bomb.to_cache()) is None
 
 
@@ -124,7 +127,7 @@ def test_nothing_is_kept_when_the_settings_say_so() -> None:
 def test_this_process_keeps_what_it_met_last_within_its_bytes() -> None:
     shared = Shared(gone=True)
     known = lints(shared)
-    packed = [KnownLint("linted", None, 0, Random(n).randbytes(600_000)) for n in range(20)]
+    packed = [KnownLint("linted", None, 0, {}, Random(n).randbytes(600_000)) for n in range(20)]
     room = caching._TWIN_BYTES // len(packed[0].to_cache()["body"])  # noqa: SLF001 - its own size
     for number in range(room + 1):
         known.find_or_lint(str(number), partial(packed.__getitem__, number))

@@ -7,13 +7,15 @@ import sys
 import pytest
 
 from app.plugins.lint.catalogue import (
+    RuleOption,
     UnknownNameError,
     catalogue,
     check_dialect,
+    check_option,
     check_rule,
     check_rules,
 )
-from app.plugins.lint.engine import build_catalogue
+from app.plugins.lint.catalogue_source import build_catalogue
 
 
 def test_the_shipped_file_equals_the_installed_sqlfluff() -> None:
@@ -27,6 +29,9 @@ def test_the_shipped_file_equals_the_installed_sqlfluff() -> None:
         assert list(ours.groups) == theirs["groups"]
         assert list(ours.aliases) == theirs["aliases"]
         assert ours.fixable == theirs["fixable"]
+    for key, theirs in zip(shipped.options, built["options"], strict=True):
+        choices = tuple(theirs.get("choices", ()))
+        assert shipped.options[key] == RuleOption(**{**theirs, "choices": choices})
 
 
 def test_every_selector_is_one_that_sqlfluff_resolves() -> None:
@@ -36,8 +41,8 @@ def test_every_selector_is_one_that_sqlfluff_resolves() -> None:
     assert catalogue().selectors == known
 
 
-def test_the_engine_module_prints_the_file() -> None:
-    command = [sys.executable, "-m", "app.plugins.lint.engine"]
+def test_the_source_prints_the_file() -> None:
+    command = [sys.executable, "-m", "app.plugins.lint.catalogue_source"]
     printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     assert json.loads(printed) == build_catalogue()
 
@@ -102,3 +107,46 @@ def test_the_worker_side_of_the_plugin_does_not_import_the_web_framework() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_line_length", 120),
+        ("indentation:indent_unit", "tab"),
+        ("layout:type:comma:line_position", "leading"),
+        ("rules:convention.terminator:require_final_semicolon", True),
+        ("rules:convention.blocked_words:blocked_words", "leftpad, eval"),
+    ],
+)
+def test_an_option_takes_what_sqlfluff_documents(key: str, value: bool | int | str) -> None:
+    assert check_option(key, value) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("max_line_length", value) for value in (-1, 10_001, True, "80", 80.0, None)),
+        *(("indentation:indent_unit", value) for value in ("Tab", 1, None)),
+        *(
+            ("rules:convention.terminator:require_final_semicolon", value)
+            for value in (1, 0, "true", None)
+        ),
+        *(
+            ("rules:convention.blocked_words:blocked_words", value)
+            for value in ("", "a\nb", "x" * 1001, 7)
+        ),
+    ],
+)
+def test_another_value_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        check_option(key, value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["library_path", "templater:jinja:library_path", "core:dialect", "max_parse_depth", "noqa"],
+)
+def test_options_that_are_no_matter_of_style_do_not_exist(key: str) -> None:
+    with pytest.raises(UnknownNameError):
+        check_option(key, "x")

@@ -122,6 +122,14 @@ def test_a_long_key_is_cut_in_the_notice() -> None:
     assert len(notices[0].message) < 200
 
 
+def test_a_strict_profile_obeys_no_directive() -> None:
+    strict = Profile("ansi", strict=True)
+    text, profile, notices = read_directives("-- sqlfluff:dialect:tsql\nSELECT 1\n", strict)
+    assert profile == strict
+    assert "sqlfluff:" not in text
+    assert [notice.code for notice in notices] == ["DIRECTIVE_IGNORED"]
+
+
 def test_a_profile_survives_the_wire_and_has_a_stable_digest() -> None:
     profile = Profile("mysql", ("LT01",), ("CP01",), (("max_line_length", 100),))
     assert Profile.from_wire(profile.to_wire()) == profile

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.plugins.lint.catalogue import RuleOption, catalogue
 from app.plugins.lint.engine import LintEngine, ProfileRefusedError, engine_facts
-from app.plugins.lint.profiles import Profile
+from app.plugins.lint.profiles import OptionValue, Profile
 from tests.unit.plugins.lint.attacks import ATTACKS, set_trap
 
 ANSI = Profile("ansi")
@@ -106,6 +107,40 @@ def test_options_in_sections_count() -> None:
     profile = Profile("ansi", rules=("CP01",), options=((key, "lower"),))
     engine.prepare(profile)
     assert _codes(engine.lint("SELECT 1\n", profile, MANY)) == ["CP01"]
+
+
+def test_every_option_of_the_catalogue_is_one_that_sqlfluff_takes() -> None:
+    def other(option: RuleOption) -> OptionValue:
+        if option.choices:
+            return next(choice for choice in option.choices if choice != option.default)
+        return "words" if option.maximum is None else option.maximum
+
+    options = {key: other(option) for key, option in catalogue().options.items()}
+    profile = Profile("ansi", options=tuple(sorted(options.items())))
+    engine = LintEngine()
+    engine.prepare(profile)
+    record = engine.lint("SELECT a, b FROM c\n", profile, MANY)
+    assert "CV06" in _codes(record)  # The final semicolon that one of them asks for.
+
+
+def test_the_place_of_commas_counts() -> None:
+    engine = LintEngine()
+    option = ("layout:type:comma:line_position", "leading")
+    leading = Profile("ansi", rules=("LT04",), options=(option,))
+    trailing = Profile("ansi", rules=("LT04",))
+    for profile in (leading, trailing):
+        engine.prepare(profile)
+    text = "SELECT\n    a\n    , b\nFROM c\n"
+    assert _codes(engine.lint(text, leading, MANY)) == []
+    assert _codes(engine.lint(text, trailing, MANY)) == ["LT04"]
+
+
+def test_a_strict_lint_obeys_no_noqa(engine: LintEngine) -> None:
+    text = "SELECT a,b FROM c -- noqa\n"
+    strict = Profile("ansi", strict=True)
+    engine.prepare(strict)
+    assert _codes(engine.lint(text, ANSI, MANY)) == []
+    assert sorted(_codes(engine.lint(text, strict, MANY))) == ["LT01", "LT09"]
 
 
 def test_noqa_is_counted_and_can_be_switched_off(engine: LintEngine) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.plugins.lint.comparing import fingerprints
 from app.plugins.lint.linting import Linter
 from app.plugins.lint.profiles import Profile
 from app.plugins.lint.sandbox import Answer
@@ -78,6 +79,7 @@ def test_the_document_has_the_fields_that_clients_rely_on() -> None:
             "templater": "raw",
             "digest": ANSI.digest(),
         },
+        "fingerprints": fingerprints("SELECT 1", [_violation("LT01")]),
     }
 
 
