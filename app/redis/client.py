@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
 from app.common.metrics import CACHE_REQUESTS
+from app.common.single_flight import SingleFlight
 from app.redis.breaker import Breaker
 from app.redis.errors import CacheUnavailable, StoreGone
 from app.redis.keys import Namespace
 from app.redis.port import CacheHealth, CacheStore
-from app.redis.single_flight import SingleFlight
 
 _T = TypeVar("_T")
 _JITTER = 0.1
@@ -97,7 +97,7 @@ class Cache:
         guard: StoreGuard,
         names: Namespace,
         limits: CacheLimits | None = None,
-        flights: SingleFlight | None = None,
+        flights: SingleFlight[bytes] | None = None,
     ) -> None:
         self._guard = guard
         self._store = guard.store

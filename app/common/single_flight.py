@@ -3,19 +3,23 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-_Flights = dict[str, "asyncio.Future[bytes]"]
+Result = TypeVar("Result")
+_Flights = dict[str, asyncio.Future[Result]]
 
 
-class SingleFlight:
+class SingleFlight(Generic[Result]):
     """The work runs in the first caller's own task, so that it keeps that caller's context."""
 
     def __init__(self) -> None:
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights[Result]] = (
+            WeakKeyDictionary()
+        )
         self._lock = threading.Lock()
 
-    async def run(self, key: str, work: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def run(self, key: str, work: Callable[[], Awaitable[Result]]) -> Result:
         """Return the work's result, or what it raised, to everybody who asks meanwhile.
 
         When the first caller is cancelled, one of those who wait does the work anew.
@@ -28,9 +32,9 @@ class SingleFlight:
         return await self._lead(flights, key, work)
 
     async def _lead(
-        self, flights: _Flights, key: str, work: Callable[[], Awaitable[bytes]]
-    ) -> bytes:
-        flight: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self, flights: _Flights[Result], key: str, work: Callable[[], Awaitable[Result]]
+    ) -> Result:
+        flight: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         flights[key] = flight
         try:
             result = await work()
@@ -48,6 +52,6 @@ class SingleFlight:
         finally:
             del flights[key]
 
-    def _flights(self) -> _Flights:
+    def _flights(self) -> _Flights[Result]:
         with self._lock:
             return self._by_loop.setdefault(asyncio.get_running_loop(), {})
