@@ -15,6 +15,7 @@ from app.auth.models import Client, RefreshToken, RevokedToken, User
 from app.auth.principal import Principal
 from app.auth.scopes import CLIENT_ROLE, granted_scopes, still_granted
 from app.auth.tokens import Claims
+from app.common.single_flight import SingleFlight
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 
@@ -34,21 +35,31 @@ class Directory:
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
         self._entries: dict[str, _Entry] = {}
+        self._flights: SingleFlight[Principal] = SingleFlight()
+        self._generation = 0
 
     async def principal_of(self, claims: Claims) -> Principal:
         """Return the caller with the scopes that it has to this day; raises InvalidToken."""
         entry = self._entries.get(claims.token_id)
         if entry is None or entry.until <= time.monotonic():
-            principal = await self._load(claims)
-            if len(self._entries) >= _MAX_ENTRIES:
-                self._entries.clear()
-            entry = _Entry(principal, time.monotonic() + CACHE_SECONDS)
-            self._entries[claims.token_id] = entry
+            return await self._look_up(claims)
         return entry.principal
 
     def forget(self) -> None:
-        """Look everybody up anew."""
+        """Look everybody up anew; what a look-up that is under way finds is not kept."""
         self._entries.clear()
+        self._generation += 1
+
+    async def _look_up(self, claims: Claims) -> Principal:
+        # A busy caller's requests come at the same time: one of them looks, for all.
+        generation = self._generation
+        flight = f"{generation}:{claims.token_id}"
+        principal = await self._flights.run(flight, lambda: self._load(claims))
+        if generation == self._generation:
+            if len(self._entries) >= _MAX_ENTRIES:
+                self._entries.clear()
+            self._entries[claims.token_id] = _Entry(principal, time.monotonic() + CACHE_SECONDS)
+        return principal
 
     async def _load(self, claims: Claims) -> Principal:
         async with self._databases.reading(APPLICATION_BIND) as session:

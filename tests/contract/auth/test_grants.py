@@ -1,14 +1,15 @@
 """The grants of the token endpoint on every database: cases T1 to T12 and J38."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
-from app.auth.directory import CACHE_SECONDS
+from app.auth.directory import CACHE_SECONDS, Directory
 from app.auth.errors import (
     InvalidClient,
     InvalidCredentials,
@@ -378,6 +379,54 @@ async def test_z8_a_role_taken_away_counts_at_once_elsewhere(
     refreshed = await identity.refresh_grant(pair.refresh_token or "", None)
     assert refreshed.scope == scope_text(VIEWER)
     assert CACHE_SECONDS <= 60
+
+
+@contextmanager
+def counting_statements(databases: Databases) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(*call: Any) -> None:
+        seen.append(call[2])
+
+    engine = databases.get_engine(APPLICATION_BIND).sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
+
+
+async def test_requests_that_come_together_look_their_token_up_once(
+    identity: Identity, door: Door
+) -> None:
+    await identity.create_user("ada", PASSWORD, "viewer")
+    claims = door.tokens.verify((await sign_in(identity)).access_token)
+    directory = Directory(door.databases)
+    with counting_statements(door.databases) as alone:
+        await Directory(door.databases).principal_of(claims)
+    with counting_statements(door.databases) as together:
+        found = await asyncio.gather(*(directory.principal_of(claims) for _ in range(40)))
+    assert {principal.name for principal in found} == {"ada"}
+    assert together == alone != []
+    with counting_statements(door.databases) as later:
+        await directory.principal_of(claims)
+    assert later == []
+
+
+async def test_what_a_look_up_found_before_everybody_was_forgotten_is_not_kept(
+    identity: Identity, door: Door
+) -> None:
+    await identity.create_user("ada", PASSWORD, "viewer")
+    claims = door.tokens.verify((await sign_in(identity)).access_token)
+    directory = Directory(door.databases)
+    with counting_statements(door.databases) as anew:
+        overtaken = asyncio.ensure_future(directory.principal_of(claims))
+        await asyncio.sleep(0)
+        directory.forget()
+        await asyncio.gather(overtaken, directory.principal_of(claims))
+        await directory.principal_of(claims)
+    with counting_statements(door.databases) as alone:
+        await Directory(door.databases).principal_of(claims)
+    # One look-up was under way, one is new, and the third call finds what the second has kept.
+    assert len(anew) == 2 * len(alone)
 
 
 async def test_a_new_role_gives_nothing_to_tokens_that_are_out(
