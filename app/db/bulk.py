@@ -7,8 +7,7 @@ from sqlalchemy import Table, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
-from app.db.errors import DatabaseUnavailable
-from app.db.faults import classify
+from app.db.driver import fault_of
 
 Rows = Sequence[Mapping[str, Any]]
 _BEGIN = text("SELECT 1")
@@ -42,11 +41,10 @@ async def _copy(connection: AsyncConnection, bind: str, table: Table, rows: Rows
     try:
         await raw.copy_records_to_table(table.name, records=records, columns=columns)
     except Exception as error:
-        # The driver is used past SQLAlchemy here, so nothing else translates its faults.
-        kind = classify(error) or (DatabaseUnavailable if raw.is_closed() else None)
-        if kind is None:
+        fault = fault_of(error, bind, raw)
+        if fault is None:
             raise
-        raise kind(bind) from error
+        raise fault from error
 
 
 def _records(
