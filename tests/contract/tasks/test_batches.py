@@ -12,12 +12,14 @@ from app import register_task
 from app.common.errors import Forbidden
 from app.common.ids import new_id
 from app.common.tracing import new_trace
-from app.config import Settings
 from app.tasks.batches import SubmittedBatch, forget_batches
 from app.tasks.errors import BatchNotFound, IdempotencyKeyReused, InvalidBatch, ParamsTooLarge
+from app.tasks.outbox import Outbox
 from app.tasks.requests import RunOptions, RunRequest
 from app.tasks.run_lists import RunFilters
 from app.tasks.statuses import Status
+from app.tasks.transport import Wakeup
+from app.testing import MemoryTransport
 from tests.harness import Installation, Somebody
 from tests.harness import _long_ago as long_ago
 
@@ -359,6 +361,11 @@ def test_a_batch_is_forgotten_after_its_last_run(install: Install) -> None:
 # The outbox.
 
 
+def wakeup_for(yard: Installation) -> Wakeup:
+    request = adding(1)[0]
+    return yard.services.new_run(request, created_by="x", tenant=None, trace_id="0" * 32).wakeup(0)
+
+
 def test_what_the_broker_does_not_take_stays_for_the_sweeper(install: Install) -> None:
     yard = install(add)
     yard.transport.confirms = False
@@ -366,42 +373,43 @@ def test_what_the_broker_does_not_take_stays_for_the_sweeper(install: Install) -
     assert all(yard.row(run_id).published_at is None for run_id in batch.task_ids)
 
 
+class GatedTransport(MemoryTransport):
+    """Holds the first batch of messages back until the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def send(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        self.reached.set()
+        await self.gate.wait()
+        return await super().send(wakeups)
+
+
 def test_single_runs_go_out_before_the_rest_of_a_batch(install: Install) -> None:
     yard = install(add)
+    transport = GatedTransport()
+    outbox = Outbox(yard.services.databases, transport)
+    (single, *many) = (wakeup_for(yard) for _ in range(2001))
 
-    async def both() -> str:
-        trace = new_trace()
-        await yard.services.batches.submit(adding(*range(2000)), principal=Somebody(), trace=trace)
-        single = await yard.services.submission.submit(
-            adding(1)[0], principal=Somebody(), trace=trace
-        )
-        await yard.services.outbox.close()
-        return single.task_id
+    async def both() -> None:
+        outbox.offer_many(many)
+        await transport.reached.wait()
+        outbox.offer([single])
+        transport.gate.set()
+        await outbox.close()
 
-    single = yard.run(both())
-    order = [wakeup.run_id for wakeup in yard.transport.sent]
-    assert len(order) == 2001
-    assert order.index(single) < 2000
+    yard.run(both())
+    assert set(transport.sent) == {single, *many}
+    assert transport.sent.index(single) < 1000
 
 
 @pytest.mark.parametrize("bulk", [True, False])
-def test_a_full_outbox_leaves_the_rest_to_the_sweeper(
-    install: Install, installed_settings: Settings, bulk: bool
-) -> None:
-    from app.tasks import outbox as module
-
+def test_a_full_outbox_leaves_the_rest_to_the_sweeper(install: Install, bulk: bool) -> None:
     yard = install(add)
-    outbox = module.Outbox(yard.services.databases, yard.transport, most_waiting=3)
-    wakeups = [
-        yard.services.maker.make(
-            yard.run(yard.services.catalogue.get("test.add")),
-            adding(1)[0],
-            created_by="x",
-            tenant=None,
-            trace_id="0" * 32,
-        ).wakeup(0)
-        for _ in range(5)
-    ]
+    outbox = Outbox(yard.services.databases, yard.transport, most_waiting=3)
+    wakeups = [wakeup_for(yard) for _ in range(5)]
 
     async def offer() -> None:
         (outbox.offer_many if bulk else outbox.offer)(wakeups)
