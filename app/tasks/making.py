@@ -66,6 +66,7 @@ class RunMaker:
             delay_seconds=options.delay_seconds if due_later else None,
             run_at=options.run_at if due_later else None,
             unique_for_seconds=unique_for,
+            params_bytes=len(document),
         )
 
     def refused(

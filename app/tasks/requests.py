@@ -80,6 +80,7 @@ class NewRun:
     run_at: datetime | None
     # How long an equal run that was accepted stands for this one; None: each is a run of its own.
     unique_for_seconds: float | None = None
+    params_bytes: int = 0
 
     @property
     def has_ended(self) -> bool:

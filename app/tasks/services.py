@@ -79,9 +79,10 @@ class Services:
         )
 
     async def close(self) -> None:
-        """Finish what was offered to the outbox and let go of every connection of this
-        event loop.
+        """Finish what was submitted or offered to the outbox and let go of every connection of
+        this event loop.
         """
+        await self.submission.close()
         await self.outbox.close()
         await self.transport.close()
         await self.cache.close()

@@ -16,7 +16,8 @@ from app.tasks.idempotency import KeyUse, claim_key, earlier_run, in_flight, let
 from app.tasks.insertion import insert_run
 from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
-from app.tasks.requests import Caller, RunRequest
+from app.tasks.requests import Caller, NewRun, RunRequest
+from app.tasks.run_writer import RunWriter
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Submission:
         self._catalogue = catalogue
         self._maker = maker
         self._outbox = outbox
+        self._writer = RunWriter(databases, outbox)
         self._keep_keys_seconds = settings.retention.idempotency_seconds
 
     async def submit(
@@ -84,6 +86,19 @@ class Submission:
             tenant=principal.tenant,
             trace_id=trace.trace_id,
         )
+        if use is None and not run.unique_for_seconds:
+            written = await self._writer.write(run)
+            return Submitted(
+                run.id, entry.name, run.row["status"], written.created_at, replayed=False
+            )
+        return await self._write_once(run, use, principal)
+
+    async def close(self) -> None:
+        """Finish what is being written."""
+        await self._writer.close()
+
+    async def _write_once(self, run: NewRun, use: KeyUse | None, principal: Caller) -> Submitted:
+        """Write a run unless its idempotency key or an equal run stands for it."""
         async with self._databases.begin(APPLICATION_BIND) as connection:
             if use is not None:
                 if not await claim_key(connection, use, run.id, self._keep_keys_seconds):
