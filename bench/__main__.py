@@ -5,12 +5,14 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from app.common.logging import configure_logging
-from bench.rounds import Bench, Verdict, append_lines, judge
+from bench.chart import draw
+from bench.guide import CHART, GUIDE, put, section_of
+from bench.results import keep, last, result_of
+from bench.rounds import Bench, Verdict, judge
 from bench.running import BenchError
 from bench.table import figures, judgements
 from bench.yard import open_yard
@@ -26,7 +28,6 @@ QUESTIONS: Final = (
     "idle",
     "profile",
 )
-RESULTS: Final = Path(".bench/results.jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,13 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Ended from outside, it still ends its processes and removes what it made on the services.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     configure_logging("ERROR", "json")
-    verdicts: list[Verdict] = []
-    for name in options.question or QUESTIONS:
-        verdicts += _ask(name, options)
-    return 0 if options.scale < 1 or all(verdict.is_met for verdict in verdicts) else 1
+    asked = options.question or QUESTIONS
+    for name in asked if not options.no_run else ():
+        _ask(name, options)
+    if options.guide:
+        _write_guide(asked)
+    met = [verdict.is_met for name in asked for verdict in _verdicts(name)]
+    return 0 if options.scale < 1 or all(met) else 1
 
 
-def _ask(name: str, options: argparse.Namespace) -> list[Verdict]:
+def _ask(name: str, options: argparse.Namespace) -> None:
     question = _module(name)
     print(f"\n{name}: {question.TITLE}", flush=True)
     with open_yard() as yard:
@@ -49,12 +53,27 @@ def _ask(name: str, options: argparse.Namespace) -> list[Verdict]:
         try:
             question.measure(bench)
         except BenchError as error:
-            print(f"bench: {name} could not be measured: {error}", file=sys.stderr)
-    append_lines(options.json, bench.samples, options.scale)
-    verdicts = [judge(bar, bench.samples) for bar in question.BARS]
-    lines = ["", *figures(bench.samples), "", *judgements(verdicts)]
+            bench.remark(f"{name} could not be measured: {error}")
+    result = result_of(name, options.rounds, options.scale, bench.samples, bench.remarks)
+    keep(result)
+    lines = ["", *figures(result.samples), "", *judgements(_verdicts(name))]
     print("\n".join(lines), flush=True)
-    return verdicts
+
+
+def _verdicts(name: str) -> list[Verdict]:
+    result = last(name)
+    return [judge(bar, result.samples) for bar in _module(name).BARS] if result else []
+
+
+def _write_guide(asked: Sequence[str]) -> None:
+    """Write the sections of the questions that were asked, and the picture of all."""
+    text = GUIDE.read_text("utf-8")
+    for name in asked:
+        if (result := last(name)) is not None:
+            text = put(text, name, section_of(result, _verdicts(name)))
+    GUIDE.write_text(text, "utf-8")
+    CHART.write_text(draw([verdict for name in QUESTIONS for verdict in _verdicts(name)]), "utf-8")
+    print(f"\nbench: {GUIDE} and {CHART} are written")
 
 
 def _module(name: str) -> ModuleType:
@@ -67,7 +86,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="0.1: a tenth of the work")
     parser.add_argument("--only", nargs="+", default=[], help="only these sides, by a part of name")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="the samples are added here")
+    parser.add_argument(
+        "--guide", action="store_true", help="write the answers into docs/guides/performance.md"
+    )
+    parser.add_argument(
+        "--no-run", action="store_true", help="take the last answers instead of asking"
+    )
     return parser.parse_args(arguments)
 
 

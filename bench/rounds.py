@@ -1,12 +1,8 @@
 """The frame of every question: interleaved rounds, samples, and the bars that they are held to."""
 
 import contextlib
-import json
-import platform
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from bench.running import BenchError, Control
@@ -128,13 +124,3 @@ def judge(bar: Bar, samples: Sequence[Sample]) -> Verdict:
     if not ours or len(ours) != len(peer):
         return Verdict(bar, None)
     return Verdict(bar, spread(ratios(ours, peer)))
-
-
-def append_lines(path: Path, samples: Sequence[Sample], scale: float) -> None:
-    """Append the samples as JSON, one per line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "scale": scale}
-    about["python"] = platform.python_version()
-    with path.open("a") as file:
-        for sample in samples:
-            file.write(json.dumps(about | asdict(sample)) + "\n")

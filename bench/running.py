@@ -82,6 +82,16 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+def wait_for_processes(process: Process, tally: Tally, count: int) -> None:
+    """Wait until so many processes of the worker stand at the gate, or have passed it."""
+    deadline = time.monotonic() + _START_SECONDS
+    while (there := tally.processes()) < count:
+        process.check()
+        if time.monotonic() > deadline:
+            raise BenchError(f"{there} of {count} processes have a task\n{process.tail()}")
+        time.sleep(0.01)
+
+
 def wait_for_count(process: Process, tally: Tally, count: int, seconds: float = 60.0) -> None:
     """Wait until the worker has counted so many tasks; BenchError when it does not."""
     deadline = time.monotonic() + seconds

@@ -20,6 +20,8 @@ def figures(samples: Sequence[Sample]) -> list[str]:
 
 def judgements(verdicts: Sequence[Verdict]) -> list[str]:
     """Return a line per bar: the ratio's spread and whether its median keeps the promise."""
+    if not verdicts:
+        return []
     rows = []
     for verdict in verdicts:
         bar, found = verdict.bar, verdict.spread

@@ -11,7 +11,7 @@ import time
 
 from bench.peers.adapter import PROCESSES
 from bench.rounds import Bar, Bench
-from bench.running import BenchError, Control, wait_for_count
+from bench.running import Control, wait_for_count, wait_for_processes
 from bench.sides import (
     CELERY_POSTGRES,
     CELERY_REDIS,
@@ -35,7 +35,6 @@ BARS = (
 )
 SIDES = (OURS, FAST, CELERY_REDIS, CELERY_POSTGRES, PROCRASTINATE, TASKIQ, DRAMATIQ, STREAQ)
 _SIZE = 10_000
-_START_SECONDS = 60.0
 _LONGEST_SECONDS = 240.0
 
 
@@ -53,13 +52,8 @@ def measure(bench: Bench) -> None:
 
 def drain(yard: Yard, control: Control, size: int) -> float:
     """Return the seconds that a new worker takes for what was accepted."""
-    deadline = time.monotonic() + _START_SECONDS
     with yard.worker(control.side) as (process, tally):
-        while tally.processes() < PROCESSES:
-            process.check()
-            if time.monotonic() > deadline:
-                raise BenchError(f"{tally.processes()} processes have a task\n{process.tail()}")
-            time.sleep(0.01)
+        wait_for_processes(process, tally, PROCESSES)
         # What a worker does right after its start is not what is asked for.
         time.sleep(1.0)
         started = time.monotonic_ns()

@@ -1,8 +1,9 @@
 """What does a system do that has nothing to do?
 
-API, worker and beat run for a minute without any work. Each talks to PostgreSQL through a door of
-its own that counts the statements; the processor time is the kernel's count for the process and
-all below it. The bars are for a worker; API and beat stand beside it.
+API, worker and beat have done some work and then have none. Each talks to PostgreSQL through a
+door of its own that counts the statements, BEGIN and COMMIT included; the processor time is the
+kernel's count for the process and all below it. The bars are for a worker; API and beat stand
+beside it.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from bench.apis import serving
 from bench.counting_proxy import CountingProxy, counting
 from bench.processes import cpu_seconds
 from bench.rounds import Bar, Bench
-from bench.running import Process
+from bench.running import Process, wait_for_count
 from bench.sides import OURS
 
 TITLE = "nothing to do"
@@ -42,10 +43,13 @@ def measure(bench: Bench) -> None:
             role: url.set(host="127.0.0.1", port=door.port).render_as_string(hide_password=False)
             for role, door in doors.items()
         }
+        control = stack.enter_context(bench.yard.control(OURS))
         api = stack.enter_context(serving(bench.yard, OURS, through["taskyard api"]))
-        process, _ = stack.enter_context(bench.yard.worker(OURS, through[_WORKER]))
+        process, tally = stack.enter_context(bench.yard.worker(OURS, through[_WORKER]))
         beat = stack.enter_context(bench.yard.beat(through["taskyard beat"]))
         processes = {_WORKER: process, "taskyard api": api.process, "taskyard beat": beat}
+        control.call("stamped", count=20, gap=0.05)
+        wait_for_count(process, tally, 20)
         time.sleep(_SETTLE_SECONDS)
         for number in range(bench.rounds):
             _window(bench, number, doors, processes)

@@ -1,10 +1,9 @@
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from bench.rounds import Bar, Bench, Sample, Verdict, append_lines, judge, values
+from bench.rounds import Bar, Bench, Sample, Verdict, judge, values
 from bench.running import BenchError
 from bench.sides import OURS, TASKIQ
 from bench.statistics import Spread
@@ -80,15 +79,6 @@ def test_what_one_side_cannot_do_is_told(tmp_path: Path) -> None:
         "taskiq was not measured: no such option",
         "taskiq was not measured: no answer",
     ]
-
-
-def test_samples_are_added_as_lines_of_json(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "results.jsonl"
-    append_lines(path, samples_of("ours", 1), 1.0)
-    append_lines(path, samples_of("peer", 2), 0.1)
-    first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert (first["side"], first["value"], first["unit"], first["scale"]) == ("ours", 1, "1/s", 1.0)
-    assert (second["side"], second["round"], second["question"]) == ("peer", 0, "question")
 
 
 def test_the_table_has_a_line_per_side() -> None:
