@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from app.plugins.lint.catalogue import UnknownNameError, check_dialect, check_rules
 from app.plugins.lint.profiles import OptionValue, Profile
 
-_MARKS = ("-- sqlfluff", "--sqlfluff")
+_WORD = "sqlfluff"
+_MARKS = (f"-- {_WORD}", f"--{_WORD}")
+# Words of the same length that SQLFluff does not take for its name.
+_DISGUISES = tuple(f"sqlfluf{letter}" for letter in "-_~+.=|^")
 _SHOWN = 80
 _MAX_NOTICES = 20
 Parser = Callable[[str], OptionValue]
@@ -83,7 +86,7 @@ def read_directives(text: str, profile: Profile) -> tuple[str, Profile, list[Not
     Lines keep their number and length: a directive's comment stays, with its mark spelled
     so that SQLFluff does not take it for one.
     """
-    if "--" not in text or "sqlfluff" not in text:
+    if "--" not in text or _WORD not in text:
         return text, profile, []
     reading = _Reading(
         profile.dialect,
@@ -94,8 +97,9 @@ def read_directives(text: str, profile: Profile) -> tuple[str, Profile, list[Not
     )
     # The same function that SQLFluff splits with: it knows more line ends than "\n".
     lines = text.splitlines(keepends=True)
+    disguise = _disguise(text) or _DISGUISES[0]
     for number, line in _directives(lines):
-        lines[number] = line.replace("sqlfluff", "sqlfluf-", 1)
+        lines[number] = line.replace(_WORD, disguise, 1)
         _apply(line, number + 1, reading)
     read = replace(
         profile,
@@ -107,6 +111,19 @@ def read_directives(text: str, profile: Profile) -> tuple[str, Profile, list[Not
     return "".join(lines), read, _limited(reading.notices)
 
 
+def restore_directives(changed: str, original: str) -> str | None:
+    """Return a text that was made of a hidden one with its directives as they were in the original.
+
+    None when the original holds every word that could have stood in their place.
+    """
+    disguise = _disguise(original)
+    return None if disguise is None else changed.replace(disguise, _WORD)
+
+
+def _disguise(text: str) -> str | None:
+    return next((word for word in _DISGUISES if word not in text), None)
+
+
 def _directives(lines: list[str]) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(lines):
         if line.startswith(_MARKS):
@@ -114,7 +131,7 @@ def _directives(lines: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _apply(line: str, number: int, reading: _Reading) -> None:
-    body = line[2:].strip().removeprefix("sqlfluff").strip()
+    body = line[2:].strip().removeprefix(_WORD).strip()
     if not body.startswith(":"):
         return  # An ordinary comment that begins with the word.
     body = body[1:].strip()

@@ -1,5 +1,6 @@
 """SQLFluff, guarded. Only the sandbox imports this module's heavy half."""
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -7,10 +8,13 @@ import json
 import logging
 import pkgutil
 from collections import OrderedDict
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from app.plugins.lint.diffing import BOM, unified_diff, with_line_ends_of
 from app.plugins.lint.profiles import RAW, Profile
+from app.plugins.lint.wording import SYNTAX_CODES
 
 if TYPE_CHECKING:
     from sqlfluff.core import Linter
@@ -57,6 +61,9 @@ class LintEngine:
             return
         linter = _build_linter(profile, allow_noqa=self._allow_noqa)
         linter.lint_string(_WARM_UP, fname="warm-up.sql")
+        if not self._linters:
+            # The code of fixes as well, once, with the part that can be parsed.
+            linter.lint_string(_WARM_UP.rpartition("selec")[0], fname="warm-up.sql", fix=True)
         if profile.templating:
             linter.lint_string(_WARM_UP_TEMPLATE, fname="warm-up.sql")
         self._linters[profile] = linter
@@ -70,14 +77,42 @@ class LintEngine:
         there were), `noqa_comments` (how many hide violations), `statistics`, and `parsed`: False
         when there are syntax errors and no statement could be parsed as a whole.
         """
-        linter = self._linters[profile]
-        # Parse trees are full of cycles; one sweep after the file is cheaper than many within.
-        gc.disable()
-        try:
-            linted = linter.lint_string(text, fname="input.sql")
+        with _without_sweeps():
+            linted = self._linters[profile].lint_string(text, fname="input.sql")
             return _record(linted, max_violations)
-        finally:
-            gc.enable()
+
+    def fix(self, text: str, profile: Profile, max_violations: int) -> dict[str, Any]:
+        """Return what SQLFluff's own fixes make of a text in a profile that was prepared.
+
+        Keys: `before` and `after`, records as of `lint`, `fixed`, the text, and `diff`, a unified
+        diff without names. A text with syntax errors is not fixed: then there is only `before`.
+        """
+        mark = BOM if text.startswith(BOM) else ""
+        bare = text.removeprefix(BOM)
+        with _without_sweeps():
+            linter = self._linters[profile]
+            linted = linter.lint_string(bare, fname="input.sql", fix=True)
+            before = _record(linted, max_violations)
+            if any(violation.rule_code() in SYNTAX_CODES for violation in linted.violations):
+                return {"before": before}
+            fixed = with_line_ends_of(bare, linted.fix_string()[0])
+            again = linter.lint_string(fixed, fname="input.sql")
+            return {
+                "before": before,
+                "after": _record(again, max_violations),
+                "fixed": mark + fixed,
+                "diff": unified_diff(text, mark + fixed),
+            }
+
+
+@contextlib.contextmanager
+def _without_sweeps() -> Iterator[None]:
+    # Parse trees are full of cycles; one sweep after the file is cheaper than many within.
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def load_library() -> None:
@@ -193,7 +228,7 @@ def _noqa_comments(linted: "LintedFile") -> int:
 
 
 def _any_statement_parsed(linted: "LintedFile") -> bool:
-    broken = any(violation.rule_code() in {"PRS", "LXR", "TMP"} for violation in linted.violations)
+    broken = any(violation.rule_code() in SYNTAX_CODES for violation in linted.violations)
     if not broken:
         return True
     if linted.tree is None:

@@ -127,6 +127,10 @@ class LintTimeout(LintFailed):
     """The lint took longer than a file of this size may take."""
 
 
+class LintFixRefused(LintFailed):
+    """The text has syntax errors, or would have some after the fix; nothing was changed."""
+
+
 class NotSqlText(LintFailed):
     """The content is binary, or larger than what is linted."""
 

@@ -117,7 +117,7 @@ class Linter:
             # processor away.
             answer = self.sandbox(text, profile, deadline)
         if answer.record is None:
-            message = _failure_message(answer, deadline)
+            message = engine_failure(answer, deadline)
             return FileReport(outcome=answer.outcome, message=message, seconds=answer.seconds)
         violations = answer.record["violations"]
         count_lint(profile.dialect, answer.seconds, (one["code"] for one in violations))
@@ -127,7 +127,7 @@ class Linter:
         }
         known = KnownLint(
             outcome=document["status"],
-            message=None if answer.record["parsed"] else _syntax_error(violations),
+            message=None if answer.record["parsed"] else syntax_error_of(violations),
             violations=answer.record["found"],
             tally=tally_of(violations),
             body=dump_bytes(document),
@@ -173,11 +173,12 @@ def _document(profile: Profile, answer: Answer, notices: list[Notice]) -> dict[s
         },
         "notices": [notice.to_json() for notice in notices],
         "engine": answer.engine,
-        "profile": _profile(profile),
+        "profile": profile_shown(profile),
     }
 
 
-def _profile(profile: Profile) -> dict[str, Any]:
+def profile_shown(profile: Profile) -> dict[str, Any]:
+    """Return a profile as documents show it."""
     # The settings of a templater are the server's business; its name is what the caller gave.
     shown = {name: value for name, value in profile.to_wire().items() if name != "templating"}
     return {**shown, "templater": profile.templater, "digest": profile.digest()}
@@ -200,7 +201,8 @@ def _notices_on(record: dict[str, Any]) -> list[Notice]:
     return notices
 
 
-def _syntax_error(violations: list[dict[str, Any]]) -> str:
+def syntax_error_of(violations: list[dict[str, Any]]) -> str:
+    """Return the first syntax error of records that have one, in words."""
     error = next(v for v in violations if v["code"] in SYNTAX_CODES)
     line, position = error["start_line_no"], error["start_line_pos"]
     description = description_of(error)
@@ -209,7 +211,8 @@ def _syntax_error(violations: list[dict[str, Any]]) -> str:
     return f"Syntax error on line {line}, position {position}: {description}"[:_MAX_MESSAGE]
 
 
-def _failure_message(answer: Answer, deadline: float) -> str:
+def engine_failure(answer: Answer, deadline: float) -> str:
+    """Return why there is no result, in words that hold no SQL."""
     messages = {
         "timeout": f"The lint did not end within {deadline:.1f} s and was stopped; "
         "split the file into smaller ones.",

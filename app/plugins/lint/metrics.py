@@ -17,6 +17,11 @@ LINT_FILES = Counter(
     "SQL texts and files by how they ended, and whether the result was known already.",
     ["status", "cached"],
 )
+LINT_FIXES = Counter(
+    "taskyard_lint_fixes_total",
+    "SQL texts that were to be fixed, by what became of them.",
+    ["outcome"],
+)
 LINT_SECONDS = Histogram(
     "taskyard_lint_seconds",
     "Seconds of one lint in its sandbox.",
@@ -31,6 +36,11 @@ LINT_VIOLATIONS = Counter(
 def count_file(status: str, *, cached: bool = False, files: int = 1) -> None:
     """Count files that have ended."""
     LINT_FILES.labels(status, "yes" if cached else "no").inc(files)
+
+
+def count_fix(outcome: str) -> None:
+    """Count a text that was to be fixed: changed, unchanged, refused or failed."""
+    LINT_FIXES.labels(outcome).inc()
 
 
 def count_lint(dialect: str, seconds: float, codes: Iterable[str]) -> None:

@@ -64,9 +64,9 @@ class SandboxLimits:
 class Answer:
     """How one lint ended.
 
-    `outcome` is ``linted`` (then `record` is the engine's), ``timeout``, ``memory``,
-    ``crashed`` (`reason` is a signal or an error's type, never SQL) or ``refused`` (SQLFluff
-    does not accept the profile). `seconds` is the time in the child.
+    `outcome` is ``linted`` (then `record` is the engine's, of a lint or a fix), ``timeout``,
+    ``memory``, ``crashed`` (`reason` is a signal or an error's type, never SQL) or ``refused``
+    (SQLFluff does not accept the profile). `seconds` is the time in the child.
     """
 
     outcome: str
@@ -95,9 +95,15 @@ class Sandbox:
         return self._process.pid if self._process else None
 
     def lint(
-        self, text: str, profile: Profile, deadline_seconds: float, niceness: int = 0
+        self,
+        text: str,
+        profile: Profile,
+        deadline_seconds: float,
+        niceness: int = 0,
+        *,
+        fix: bool = False,
     ) -> Answer:
-        """Return how the lint of the text ended; SandboxBrokenError when no process starts.
+        """Return how the lint, or fix, of the text ended; SandboxBrokenError if no process starts.
 
         A zygote that died since the last call is replaced. Any other exception (a task's
         time limit) ends the zygote, since its answer would be taken for the next one's.
@@ -107,6 +113,7 @@ class Sandbox:
                 "profile": profile.to_wire(),
                 "deadline_seconds": deadline_seconds,
                 "niceness": niceness,
+                "fix": fix,
                 "max_violations": self._limits.max_violations,
             },
             text.encode("utf-8"),
@@ -229,11 +236,17 @@ class Sandboxes:
         self._all: list[Sandbox] = []
 
     def lint(
-        self, text: str, profile: Profile, deadline_seconds: float, niceness: int = 0
+        self,
+        text: str,
+        profile: Profile,
+        deadline_seconds: float,
+        niceness: int = 0,
+        *,
+        fix: bool = False,
     ) -> Answer:
-        """Lint in a free sandbox; waits for one while all are busy. Safe in any thread.
+        """Lint, or fix, in a free sandbox; waits for one while all are busy. Safe in any thread.
 
-        The lint gives way to other processes by `niceness`, as `nice` does.
+        The work gives way to other processes by `niceness`, as `nice` does.
         """
         if self._pid != os.getpid():
             self.after_fork()
@@ -244,7 +257,7 @@ class Sandboxes:
                 sandbox = Sandbox(self._limits)
                 self._all.append(sandbox)
             try:
-                return sandbox.lint(text, profile, deadline_seconds, niceness)
+                return sandbox.lint(text, profile, deadline_seconds, niceness, fix=fix)
             finally:
                 self._idle.append(sandbox)
 

@@ -37,6 +37,10 @@ class Engine(Protocol):
         """Return the record of one text."""
         ...
 
+    def fix(self, text: str, profile: Profile, max_violations: int) -> dict[str, Any]:
+        """Return what fixing makes of one text."""
+        ...
+
 
 class Guard:
     """The audit hook of a lint child, which remembers what it refused."""
@@ -93,7 +97,8 @@ def answer_request(request: Frame, engine: Engine, guard: Guard) -> tuple[Frame,
         profile = Profile.from_wire(request.header["profile"])
         guard.templates = bool(profile.templating)
         text = request.body.decode("utf-8")
-        record = engine.lint(text, profile, request.header["max_violations"])
+        work = engine.fix if request.header.get("fix") else engine.lint
+        record = work(text, profile, request.header["max_violations"])
         body = json.dumps(record, separators=(",", ":")).encode()
     except MemoryError:
         return Frame({"outcome": "memory"}), False

@@ -54,6 +54,27 @@ class LintDocument(BaseModel):
     fingerprints: list[str]
 
 
+class FixDocument(BaseModel):
+    """A text as SQLFluff's fixes leave it; it still parses. `diff` is a unified diff, empty when
+    nothing was changed, `remaining` are the violations that are left.
+    """
+
+    file_name: str
+    dialect: str
+    changed: bool
+    diff: str
+    fixed_sql: str
+    violations_before: int
+    violations_after: int
+    remaining: list[dict[str, Any]]
+    passed: bool
+    counts: FindingCounts
+    notices: list[dict[str, Any]]
+    engine: dict[str, Any]
+    profile: dict[str, Any]
+    duration_ms: int
+
+
 class ExpansionSummary(BaseModel):
     """What became of an archive: `files` are linted, `rejected` and `ignored` are not."""
 

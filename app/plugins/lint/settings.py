@@ -71,6 +71,10 @@ class LintSettings(BaseModel):
     deadline_base_seconds: float = Field(default=2.0, gt=0)
     deadline_seconds_per_kilobyte: float = Field(default=0.4, ge=0)
     deadline_max_seconds: float = Field(default=30.0, gt=0, le=600)
+    # A fix takes five to ten times as long as a lint.
+    max_fix_bytes: int = Field(default=64 * 1024, ge=1, le=16 * _MEBIBYTE)
+    fix_deadline_factor: float = Field(default=5.0, ge=1)
+    fix_deadline_max_seconds: float = Field(default=120.0, gt=0, le=600)
     sandbox_memory_mb: int = Field(default=1536, ge=256)
     sandbox_resident_mb: int = Field(default=256, ge=128)
     sandbox_files: int = Field(default=500, ge=1)
@@ -102,6 +106,11 @@ class LintSettings(BaseModel):
         """Return how long the lint of a file of this size may take."""
         grown = self.deadline_base_seconds + self.deadline_seconds_per_kilobyte * size_bytes / 1024
         return min(grown, self.deadline_max_seconds)
+
+    def fix_deadline_seconds(self, size_bytes: int) -> float:
+        """Return how long the fix of a text of this size may take."""
+        grown = self.fix_deadline_factor * self.deadline_seconds(size_bytes)
+        return min(grown, self.fix_deadline_max_seconds)
 
     def sandbox_limits(self) -> SandboxLimits:
         """Return what one sandbox may use."""

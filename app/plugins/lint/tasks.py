@@ -1,5 +1,6 @@
 """The tasks of the lint plugin."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -10,21 +11,31 @@ from app.db import installed
 from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.catalogue import check_dialect, check_rule
 from app.plugins.lint.errors import (
+    LintFailed,
     LintFieldInvalid,
+    LintFixRefused,
     LintJobNotKnown,
     LintOptionUnknown,
     LintProfileNotFound,
     lint_failure,
 )
 from app.plugins.lint.expanding import ArchiveExpander, JobNotKnownError
+from app.plugins.lint.fixing import Fixer
 from app.plugins.lint.judging import head_of, judge
 from app.plugins.lint.linting import Linter, document_of
-from app.plugins.lint.metrics import count_file
+from app.plugins.lint.metrics import count_file, count_fix
 from app.plugins.lint.models import BIND
 from app.plugins.lint.options import LintOptions, Wish, check_wish, resolve
 from app.plugins.lint.processing import FileNotKnownError, FileProcessor
+from app.plugins.lint.profiles import RAW
 from app.plugins.lint.sandbox import sandboxes
-from app.plugins.lint.schemas import ExpansionSummary, FailOn, LintDocument, ProfileName
+from app.plugins.lint.schemas import (
+    ExpansionSummary,
+    FailOn,
+    FixDocument,
+    LintDocument,
+    ProfileName,
+)
 from app.plugins.lint.settings import LintSettings
 from app.plugins.lint.stored_profiles import find_profile
 from app.tasks.errors import RunCancelled
@@ -33,11 +44,13 @@ from app.tasks.results import StoredResult
 # One SQL text or file does not wait behind the files of an archive.
 SINGLE_QUEUE = "lint"
 BATCH_QUEUE = "lint_batch"
+FIX_QUEUE = "lint_fix"
 _ATTEMPTS = 5
 
 Dialect = Annotated[str, AfterValidator(check_dialect)]
 Rule = Annotated[str, AfterValidator(check_rule)]
 Rules = Annotated[list[Rule], Field(max_length=500)]
+FileName = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 @register_task(
@@ -59,7 +72,7 @@ def lint_sql(  # noqa: PLR0913, PLR0917 - its parameters are the task's, and go 
     templater: str | None = None,
     profile: ProfileName | None = None,
     fail_on: FailOn | None = None,
-    file_name: Annotated[str, Field(min_length=1, max_length=255)] = "query.sql",
+    file_name: FileName = "query.sql",
 ) -> LintDocument:
     """Lint one SQL text and return the violations.
 
@@ -67,20 +80,51 @@ def lint_sql(  # noqa: PLR0913, PLR0917 - its parameters are the task's, and go 
     directives in it cannot load code, read files or lift a limit. An empty list of rules means
     SQLFluff's default rules. What stands beside a stored profile counts more than what it says.
     """
-    wish = Wish(
-        dialect=dialect,
-        rules=None if rules is None else tuple(rules),
-        exclude_rules=None if exclude_rules is None else tuple(exclude_rules),
-        fail_on=fail_on,
-        templater=templater,
-    )
-    options = _options(ctx, wish, profile)
+    wish = _wish(dialect, rules, exclude_rules, fail_on)
+    options = _options(ctx, replace(wish, templater=templater), profile)
     report = _linter(ctx).lint_text(sql, options.profile, file_name=file_name)
     count_file(report.outcome, cached=report.cached)
     if report.known is None:
         raise lint_failure(report.outcome, report.message)
     head = head_of(file_name, options, judge(report, options.policy))
     return LintDocument.model_validate_json(document_of(report.known, head))
+
+
+@register_task(
+    "lint.fix_sql",
+    queue=FIX_QUEUE,
+    max_attempts=2,
+    timeout_seconds=300,
+    on_failure="discard",
+)
+def fix_sql(  # noqa: PLR0917 - its parameters are the task's, and go by name
+    ctx: TaskContext,
+    sql: str,
+    dialect: Dialect | None = None,
+    rules: Rules | None = None,
+    exclude_rules: Rules | None = None,
+    profile: ProfileName | None = None,
+    fail_on: FailOn | None = None,
+    file_name: FileName = "query.sql",
+) -> FixDocument:
+    """Fix one SQL text and return a unified diff.
+
+    The text is fixed by SQLFluff, then linted again. It is refused when it has syntax errors, or
+    would have some after the fix. Templates are not rendered: braces are SQL.
+    """
+    wish = _wish(dialect, rules, exclude_rules, fail_on)
+    options = _options(ctx, replace(wish, templater=RAW), profile)
+    settings = _settings(ctx)
+    sandbox = sandboxes(settings.sandbox_limits()).lint
+    # Somebody waits for it, but not as for a lint: it gives way like the files of archives.
+    fix = partial(sandbox, niceness=settings.batch_niceness, fix=True)
+    try:
+        document = Fixer(settings, fix).fix(sql, options, file_name)
+    except LintFailed as error:
+        count_fix("refused" if isinstance(error, LintFixRefused) else "failed")
+        raise
+    count_fix("changed" if document["changed"] else "unchanged")
+    return FixDocument.model_validate(document)
 
 
 @register_task(
@@ -179,6 +223,20 @@ def expand_zip_and_dispatch_tasks(ctx: TaskContext, job_id: str) -> ExpansionSum
 def _settings(ctx: TaskContext) -> LintSettings:
     settings = ctx.plugin_settings
     return settings if isinstance(settings, LintSettings) else LintSettings()
+
+
+def _wish(
+    dialect: str | None,
+    rules: list[str] | None,
+    exclude_rules: list[str] | None,
+    fail_on: str | None,
+) -> Wish:
+    return Wish(
+        dialect=dialect,
+        rules=None if rules is None else tuple(rules),
+        exclude_rules=None if exclude_rules is None else tuple(exclude_rules),
+        fail_on=fail_on,
+    )
 
 
 def _options(ctx: TaskContext, wish: Wish, profile: str | None) -> LintOptions:

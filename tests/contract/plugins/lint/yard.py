@@ -123,6 +123,7 @@ def settings_for(folder: Path, lint_url: str | None, *, cache_seconds: int = 0) 
         "TASKYARD_PLUGIN_SETTINGS__LINT__SANDBOX_PROCESSES": "1",
         "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_BASE_SECONDS": "5",
         "TASKYARD_PLUGIN_SETTINGS__LINT__DEADLINE_MAX_SECONDS": "5",
+        "TASKYARD_PLUGIN_SETTINGS__LINT__FIX_DEADLINE_FACTOR": "1",
     }
     if lint_url is not None:
         environ["TASKYARD_DATABASES__MYSQL_LINT__URL"] = lint_url

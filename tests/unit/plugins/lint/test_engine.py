@@ -143,6 +143,19 @@ def test_a_strict_lint_obeys_no_noqa(engine: LintEngine) -> None:
     assert sorted(_codes(engine.lint(text, strict, MANY))) == ["LT01", "LT09"]
 
 
+def test_a_fix_is_linted_again(engine: LintEngine) -> None:
+    record = engine.fix("\ufeffselect a  from b\r\n", ANSI, MANY)
+    assert record["fixed"] == "\ufeffselect a from b\r\n"
+    assert (_codes(record["before"]), _codes(record["after"])) == (["LT01"], [])
+    assert record["diff"].startswith("@@ -1 +1 @@\n-\ufeffselect a  from b\r\n")
+
+
+def test_what_cannot_be_parsed_is_not_fixed(engine: LintEngine) -> None:
+    record = engine.fix("select a  from b;\nselec c\n", ANSI, MANY)
+    assert set(record) == {"before"}
+    assert "PRS" in _codes(record["before"])
+
+
 def test_noqa_is_counted_and_can_be_switched_off(engine: LintEngine) -> None:
     text = "SELECT a,b FROM c -- noqa\n"
     allowed = engine.lint(text, ANSI, MANY)

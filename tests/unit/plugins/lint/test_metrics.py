@@ -2,7 +2,7 @@
 
 from prometheus_client import REGISTRY
 
-from app.plugins.lint.metrics import count_file, count_lint
+from app.plugins.lint.metrics import count_file, count_fix, count_lint
 
 
 def value(name: str, **labels: str) -> float:
@@ -22,6 +22,12 @@ def test_a_lint_is_timed_by_dialect_and_its_violations_counted_by_rule() -> None
     assert value("seconds_sum", dialect="mysql") == seconds + 0.5
     assert value("violations_total", rule="LT01") == found + 2
     assert value("violations_total", rule="PRS") >= 1
+
+
+def test_fixes_are_counted_by_what_became_of_them() -> None:
+    before = value("fixes_total", outcome="refused")
+    count_fix("refused")
+    assert value("fixes_total", outcome="refused") == before + 1
 
 
 def test_an_unknown_code_has_no_label_of_its_own() -> None:

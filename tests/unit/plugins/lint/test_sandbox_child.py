@@ -39,6 +39,15 @@ class FakeEngine:
             raise self.error
         return {"violations": []}
 
+    def fix(self, text: str, profile: Profile, max_violations: int) -> dict[str, Any]:
+        return {"fixed": text, **self.lint(text, profile, max_violations)}
+
+
+def test_a_fix_is_asked_for_by_name() -> None:
+    request = Frame({**REQUEST.header, "fix": True}, REQUEST.body)
+    answer, _ = answer_request(request, FakeEngine(), Guard())
+    assert json.loads(answer.body) == {"fixed": "SELECT 1", "violations": []}
+
 
 def test_a_record_is_the_body() -> None:
     engine = FakeEngine()
