@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sqlalchemy.engine import Row
@@ -182,8 +182,11 @@ class Executor:
             max(0.0, (claim.started_at - due).total_seconds())
         )
         log.info("attempt started")
-        with TASK_RUN_SECONDS.labels(claim.function, claim.queue).time():
-            outcome, sessions = self._attempts.call(runner, claim, spec)
+        started = time.perf_counter()
+        outcome, sessions = self._attempts.call(runner, claim, spec)
+        seconds = time.perf_counter() - started
+        TASK_RUN_SECONDS.labels(claim.function, claim.queue).observe(seconds)
+        outcome = replace(outcome, seconds=seconds)
         failpoints.hit("execution.before_record")
         if outcome.is_plain_success and not sessions:
             group.ended.append((claim, outcome))
@@ -209,7 +212,7 @@ class Executor:
             with _bound(claim):
                 if recorded is not None and claim.id in recorded:
                     TASKS.labels(claim.function, claim.queue, Status.SUCCEEDED).inc()
-                    log.info("attempt ended", status=Status.SUCCEEDED)
+                    _tell_end(Status.SUCCEEDED, outcome.seconds)
                     if claim.limit_key is not None:
                         run_on(runner, self._afterwards(claim, outcome))
                 else:
@@ -224,13 +227,14 @@ class Executor:
         *,
         unsure: bool = False,
     ) -> None:
+        seconds = outcome.seconds
         try:
             row, outcome = self._recorder.record(runner, claim, outcome, sessions, unsure=unsure)
         except StaleAttempt as error:
             log.warning("attempt lost its lease", detail=error.detail)
             return
         TASKS.labels(claim.function, claim.queue, row.status).inc()
-        log.info("attempt ended", status=row.status)
+        _tell_end(row.status, seconds)
         run_on(runner, self._afterwards(row, outcome))
 
     def _give_back(self, group: _Group) -> None:
@@ -265,6 +269,12 @@ class Executor:
                 await self._services.transport.send_dead_letter(wakeup_of(row, 0.0), facts)
         except _AWAY as error:
             log.warning("messages are left to the sweeper", error=type(error).__name__)
+
+
+def _tell_end(status: str, seconds: float | None) -> None:
+    """Log the end of an attempt; without seconds its function was not called."""
+    took = None if seconds is None else round(seconds * 1000, 1)
+    log.info("attempt ended", status=status, duration_ms=took)
 
 
 def _bound(claim: Row[Any]) -> AbstractContextManager[None]:

@@ -52,7 +52,7 @@ class Told:
 @dataclass(frozen=True)
 class Outcome:
     """The end of an attempt: the transition with its values, and what is committed together with
-    it.
+    it. `seconds` is what the function took, None when it was not called.
     """
 
     transition: Transition
@@ -61,6 +61,7 @@ class Outcome:
     dead_letter: dict[str, Any] | None = None
     told: Told = field(default_factory=Told)
     children: list[NewRun] = field(default_factory=list)
+    seconds: float | None = None
 
     @property
     def is_alone(self) -> bool:

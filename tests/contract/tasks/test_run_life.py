@@ -1,6 +1,7 @@
 """The life of a run, statement by statement, on both application databases."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import text
 
 from app import Fatal, Retry, StoredResult, TaskContext, register_task
 from app.common.ids import new_id
+from app.common.logging import configure_logging
 from app.tasks.errors import RunHasEnded, RunNotFound
 from app.tasks.execution import Disposition
 from app.tasks.heartbeat import Beat, beat_leases
@@ -513,3 +515,27 @@ def test_a_replayed_answer_is_the_first_one(install: Install) -> None:
     again = yard.submit("test.double", {"number": 1}, idempotency_key="k-1")
     assert (again.task_id, again.status, again.replayed) == (first.task_id, "PENDING", True)
     assert again.created_at == first.created_at
+
+
+@pytest.mark.parametrize(("attempt", "status"), [(1, "SUCCEEDED"), (9, "RETRYING")])
+def test_the_end_of_an_attempt_is_logged_with_what_it_took(
+    attempt: int, status: str, install: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    yard = install(fail_until)
+    run_id = yard.submit("test.fail_until", {"attempt": attempt}).task_id
+    configure_logging("INFO", "json")
+    try:
+        yard.deliver(run_id)
+    finally:
+        configure_logging("CRITICAL", "json")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    (end,) = [line for line in lines if line["event"] == "attempt ended"]
+    assert end["duration_ms"] >= 0
+    assert {key: end[key] for key in ("task_id", "task", "attempt", "queue", "status")} == {
+        "task_id": run_id,
+        "task": "test.fail_until",
+        "attempt": 1,
+        "queue": "default",
+        "status": status,
+    }
+    assert end["trace_id"] == yard.row(run_id).trace_id

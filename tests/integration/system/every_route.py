@@ -51,6 +51,7 @@ def every_route(client: httpx2.Client) -> tuple[Seen, list[str]]:
         "a schedule": lambda: schedules.managed(client),
         "a schedule that fires": lambda: schedules.fired(client),
         "jobs": lambda: jobs.jobs(client, root),
+        "profiles of jobs": lambda: jobs.profiles(client),
         "jobs of older clients": lambda: jobs.older(client, root),
         "jobs that are cancelled": lambda: jobs.cancelled(client, root),
         "the service": lambda: service.service(client, root),

@@ -23,7 +23,7 @@ def test_both_forms_answer_alike(tmp_path: Path, services: Services) -> None:
     with real_system(tmp_path / "real", services) as system:
         real, not_done = every_route(system.client())
         assert celery_answers(system)
-        assert rows_and_files(system, tmp_path / "real" / "files") == (FILES + 4, FILES + 4)
+        assert rows_and_files(system, tmp_path / "real" / "files") == (FILES + 5, FILES + 5)
     with dev_system(tmp_path / "dev") as system:
         embedded, not_done_embedded = every_route(system.client())
 

@@ -51,6 +51,26 @@ def older(client: httpx2.Client, root: str) -> list[Any]:
     ]
 
 
+def profiles(client: httpx2.Client) -> list[Any]:
+    """Store a profile, lint with it, change and remove it."""
+    wish = {"name": "strict", "dialect": "mysql", "severities": {"LT01": "error"}}
+    made = client.post("/lint/profiles", json=wish)
+    path = "/lint/profiles/strict"
+    job = follow(client, submit(client, {"sql_content": "SELECT a  FROM b\n", "profile": "strict"}))
+    wish.pop("name")
+    return [
+        seen(made),
+        seen(client.post("/lint/profiles", json={**wish, "name": "strict"})),
+        seen(client.get(path)),
+        seen(client.get("/lint/profiles", params={"limit": 1})),
+        job["job_status"],
+        seen(client.put(path, json={**wish, "version": made.json()["version"]})),
+        seen(client.put(path, json={**wish, "version": 99})),
+        seen(client.delete(path)),
+        seen(client.get(path)),
+    ]
+
+
 def cancelled(client: httpx2.Client, root: str) -> list[Any]:
     """Cancel the jobs of archives that nobody has opened yet, at both addresses: their queue is
     paused.
