@@ -1,10 +1,8 @@
 """`taskyard lint`: lint a file, a folder or an archive through the service."""
 
 import json
-import shutil
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +16,13 @@ from app.cli.exit_codes import ExitCode
 from app.cli.failures import CommandError, Failure
 from app.cli.options import Token, examples
 from app.cli.output import live_progress, progress
-from app.cli.text import json_safe, printable
+from app.cli.text import json_safe, plural, printable
 
 if TYPE_CHECKING:
     from app.cli.lint_client import LintClient
 
 _PAUSE_SECONDS = 0.2
 _BAR_WIDTH = 20
-_UNFOLDED_WIDTH = 10_000
 
 
 class LintFormat(StrEnum):
@@ -53,11 +50,12 @@ def register(cli: typer.Typer) -> None:
             "taskyard lint queries/ --dialect postgres",
             "taskyard lint report.sql --exclude-rules LT05,ST06",
             "taskyard lint . --format github --fail-on error",
+            "taskyard lint . --url https://taskyard.example --profile shop --baseline job-…",
         )
     )(lint)
 
 
-def lint(
+def lint(  # noqa: PLR0913 - its parameters are the command's
     path: Annotated[
         Path, typer.Argument(help="A .sql file, a .zip of them, or a folder.", show_default=False)
     ],
@@ -73,15 +71,30 @@ def lint(
         str | None,
         typer.Option("--exclude-rules", help="Not these rules, by comma.", show_default=False),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="A stored profile of the service.", show_default=False),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="JOB",
+            help="An earlier job: only what is new since then counts, and is shown.",
+            show_default=False,
+        ),
+    ] = None,
     form: Annotated[
         LintFormat, typer.Option("--format", "-f", help="Form of the output.")
     ] = LintFormat.TABLE,
     fail_on: Annotated[
-        FailOn,
+        FailOn | None,
         typer.Option(
-            "--fail-on", help="Exit 1 for this and worse; syntax errors and lost files are errors."
+            "--fail-on",
+            help="Exit 1 for this and worse; without it as the profile says, else warning.",
+            show_default=False,
         ),
-    ] = FailOn.WARNING,
+    ] = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -94,16 +107,25 @@ def lint(
     ] = None,
     token: Token = None,
 ) -> None:
-    """Lint SQL: exit 0 when it is fine, 1 when something was found.
+    """Lint SQL: exit 0 when it passes, 1 when it does not.
 
-    Of a folder, the .sql files are sent as an archive; hidden ones and links are left out.
+    Of a folder, the .sql files are sent as an archive; hidden ones and links are left out. Syntax
+    errors and files that could not be linted are errors, other findings as the profile says.
     """
+    from app.cli.lint_findings import print_findings
     from app.cli.lint_sources import read_source
 
     source = read_source(path)
     if source.left_out:
         progress(source.left_out)
-    chosen = {"dialect": dialect, "rules": rules, "exclude_rules": exclude_rules}
+    chosen = {
+        "dialect": dialect,
+        "rules": rules,
+        "exclude_rules": exclude_rules,
+        "profile": profile,
+        "fail_on": fail_on and fail_on.value,
+        "baseline_job_id": baseline,
+    }
     options = {name: value for name, value in chosen.items() if value}
     with _client(url, token) as client:
         job_id = client.upload(source.name, source.data, options)
@@ -113,11 +135,13 @@ def lint(
         if form in {LintFormat.SARIF, LintFormat.GITHUB}:
             text = client.report(job_id, form.value)
     if form is LintFormat.TABLE:
-        _print_table(document)
+        print_findings(document)
+        if url is not None:
+            progress(f"job {job_id}")
     else:
         safe = printable(text) if form is LintFormat.GITHUB else json_safe(text)
         print(safe, end="", flush=True)
-    _require_passed(document, fail_on)
+    _require_passed(document, has_baseline=baseline is not None)
 
 
 @contextmanager
@@ -159,56 +183,14 @@ def _bar(ended: int, total: int) -> str:
     return f"[{'#' * done}{'.' * (_BAR_WIDTH - done)}] "
 
 
-def _print_table(document: dict[str, Any]) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNFOLDED_WIDTH
-    for file in document["files"]:
-        lines = list(_lines_of(file, width))
-        if lines:
-            print(printable(file["file_name"]), *lines, "", sep="\n")
-    if document["job"]["error_message"]:
-        print(printable(document["job"]["error_message"]))
-    figures = document["summary"]
-    print(
-        f"{figures['files']} files, {figures['violations']} violations, {figures['failed']} failed",
-        flush=True,
-    )
-
-
-def _lines_of(file: dict[str, Any], width: int) -> Iterator[str]:
-    from app.plugins.lint.wording import description_of
-
-    if file["status"] == "FAILURE" and not file["violations"]:
-        yield from _folded(f"  {file['outcome']:<12}", file["error_message"] or "", width)
-    for one in file["violations"]:
-        place = f"{one['start_line_no']}:{one['start_line_pos']}"
-        yield from _folded(f"  {place:>7}  {one['code']:<5}", description_of(one), width)
-
-
-def _folded(start: str, text: str, width: int) -> Iterator[str]:
-    indent = " " * (len(start) + 1)
-    yield from textwrap.wrap(
-        printable(text),
-        width,
-        initial_indent=f"{start} ",
-        subsequent_indent=indent,
-        drop_whitespace=True,
-    ) or [start]
-
-
-def _require_passed(document: dict[str, Any], fail_on: FailOn) -> None:
-    """Raise CommandError for findings that are as bad as the threshold, and for lost archives."""
-    levels = [level.value for level in FailOn]
-    by_level = document["summary"]["by_level"]
-    counted = {
-        level: by_level[level]
-        for level in levels[: levels.index(fail_on) + 1]
-        if by_level.get(level)
-    }
-    nothing_linted = document["job"]["error_message"]
-    if fail_on is FailOn.NEVER or not (counted or nothing_linted):
+def _require_passed(document: dict[str, Any], *, has_baseline: bool) -> None:
+    """Raise CommandError when the service says that the job has not passed."""
+    summary, job = document["summary"], document["job"]
+    if summary["passed"] or job["fail_on"] == FailOn.NEVER:
         return
-    told = ", ".join(f"{count} {level}{'s' * (count > 1)}" for level, count in counted.items())
-    detail = f"The SQL did not pass: {told or nothing_linted}"
+    counted = [plural(count, level) for level, count in summary["by_level"].items() if count]
+    told = f"{summary['new']} new" if has_baseline else ", ".join(counted)
+    detail = f"The SQL did not pass (fail_on: {job['fail_on']}): {job['error_message'] or told}"
     raise CommandError(
         Failure(
             code="LINT_NOT_PASSED",

@@ -6,9 +6,6 @@ from urllib.parse import quote
 
 from app.cli.client import Client
 
-_PAGE = 500
-_ENDED = {"SUCCESS", "FAILURE"}
-
 
 class LintClient(Client):
     """Speaks to one service about lint jobs."""
@@ -21,15 +18,9 @@ class LintClient(Client):
 
     def job(self, job_id: str) -> tuple[str, int, int]:
         """Return a job's status, how many of its files have ended, and how many there are."""
-        ended, page = 0, 1
-        while True:
-            query = [("page", str(page)), ("size", str(_PAGE))]
-            job = self._get(f"jobs/{quote(job_id, safe='')}", query)
-            files: dict[str, Any] = job["sub_tasks"]
-            ended += sum(item["status"] in _ENDED for item in files["items"])
-            if page * _PAGE >= files["total"]:
-                return str(job["job_status"]), ended, files["total"]
-            page += 1
+        job = self._get(f"jobs/{quote(job_id, safe='')}", [("size", "1")])
+        figures: dict[str, Any] = job["figures"]
+        return str(job["job_status"]), figures["ended"], figures["files"]
 
     def report(self, job_id: str, form: str) -> str:
         """Return the report of an ended job in the form, as text."""

@@ -17,3 +17,8 @@ def printable(text: str) -> str:
 def json_safe(document: str) -> str:
     """Return the JSON document with such characters as JSON escapes; its value is the same."""
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return the number with the noun behind it: "1 file", "2 files"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

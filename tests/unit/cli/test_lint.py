@@ -86,27 +86,40 @@ def test_too_much_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def answer_job(
-    service: FakeService, *, violations: list[dict[str, Any]], levels: dict[str, int], **job: Any
+    service: FakeService,
+    *,
+    violations: list[dict[str, Any]],
+    levels: dict[str, int] | None = None,
+    passed: bool = False,
+    file: dict[str, Any] | None = None,
+    summary: dict[str, Any] | None = None,
+    **job: Any,
 ) -> None:
-    file = {
+    severities = [level for level, count in (levels or {}).items() for _ in range(count)]
+    told_file = {
         "task_id": "t",
         "file_name": "queries/b.sql",
         "status": "SUCCESS",
         "outcome": "linted",
         "error_message": None,
         "violations": violations,
+        "severities": severities or ["warning"] * len(violations),
     }
-    found = {"error": 0, "warning": 0, "note": 0} | levels
+    found = {"error": 0, "warning": 0, "note": 0} | (levels or {})
+    figures = {"files": 1, "failed": 0, "violations": len(violations), "passed": passed}
+    told_job = {
+        "job_id": JOB,
+        "job_status": "COMPLETED",
+        "error_message": None,
+        "fail_on": "warning",
+    }
     document = {
-        "job": {"job_id": JOB, "job_status": "COMPLETED", "error_message": None} | job,
-        "files": [file],
-        "summary": {"files": 1, "failed": 0, "violations": len(violations), "by_level": found},
+        "job": told_job | job,
+        "files": [told_file | (file or {})],
+        "summary": {**figures, "by_level": found, **(summary or {})},
     }
-    going = {
-        "job_status": "PROCESSING",
-        "sub_tasks": {"total": 1, "items": [{"status": "PENDING"}]},
-    }
-    ended = {"job_status": "COMPLETED", "sub_tasks": {"total": 1, "items": [{"status": "SUCCESS"}]}}
+    going = {"job_status": "PROCESSING", "figures": {"files": 1, "ended": 0}}
+    ended = {"job_status": "COMPLETED", "figures": {"files": 1, "ended": 1}}
     service.answer("POST", "/jobs/upload", Answer({"job_id": JOB}, status=202))
     service.answer("GET", f"/jobs/{JOB}", Answer(going), Answer(ended))
     service.answer("GET", f"/jobs/{JOB}/report", Answer(document))
@@ -123,43 +136,91 @@ def test_the_table_names_files_places_and_rules(taskyard: RunCommand, service: F
     assert ended.code == 1
     lines = ended.out.splitlines()
     assert lines[0] == "queries/b.sql"
-    assert lines[1].split(maxsplit=2)[:2] == ["3:9", "LT01"]
+    assert lines[1].split(maxsplit=3)[:3] == ["3:9", "W", "LT01"]
     assert "\x1b" not in ended.out
-    assert lines[-1] == "1 files, 1 violations, 0 failed"
+    assert lines[-1] == "1 file, 1 violation, 0 failed"
     assert "LINT_NOT_PASSED" in ended.err
     assert "1 warning." in ended.err
     assert "0 of 1 files" in ended.err
     assert "1 of 1 files" in ended.err
+    assert f"job {JOB}" in ended.err
     upload = service.received[0]
     assert upload.path == "/api/v1/jobs/upload"
     assert b'name="dialect"\r\n\r\ntsql' in upload.body
+    assert b'name="fail_on"' not in upload.body
+
+
+@pytest.mark.usefixtures("folder")
+def test_severities_and_the_most_frequent_rules_are_told(
+    taskyard: RunCommand, service: FakeService
+) -> None:
+    violations = [SPACING, {**SPACING, "code": "PRS"}, SPACING]
+    answer_job(service, violations=violations, levels={"warning": 1, "error": 1, "note": 1})
+    lines = lint(taskyard).out.splitlines()
+    assert [line.split()[1] for line in lines[1:4]] == ["W", "E", "N"]
+    assert "rules: LT01 2, PRS 1" in lines
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("levels", "fail_on", "code"),
-    [
-        ({}, "note", 0),
-        ({"note": 1}, "note", 1),
-        ({"note": 1}, "warning", 0),
-        ({"warning": 1}, "warning", 1),
-        ({"warning": 1}, "error", 0),
-        ({"error": 1}, "error", 1),
-        ({"error": 1}, "never", 0),
-    ],
+    ("passed", "fail_on", "code"), [(True, "note", 0), (False, "error", 1), (False, "never", 0)]
 )
-def test_the_exit_code_follows_the_threshold(
-    taskyard: RunCommand, service: FakeService, levels: dict[str, int], fail_on: str, code: int
+def test_the_exit_code_is_what_the_service_says(
+    taskyard: RunCommand, service: FakeService, *, passed: bool, fail_on: str, code: int
 ) -> None:
-    answer_job(service, violations=[], levels=levels)
+    answer_job(service, violations=[SPACING], levels={"error": 1}, passed=passed, fail_on=fail_on)
     assert lint(taskyard, "--fail-on", fail_on).code == code
+    assert f'name="fail_on"\r\n\r\n{fail_on}'.encode() in service.received[0].body
+
+
+@pytest.mark.usefixtures("folder")
+def test_of_a_job_with_a_baseline_only_what_is_new_is_shown(
+    taskyard: RunCommand, service: FakeService
+) -> None:
+    violations = [SPACING, {**SPACING, "start_line_no": 7}]
+    changes = {"new": 1, "fixed": 4, "unchanged": 1}
+    answer_job(
+        service,
+        violations=violations,
+        levels={"warning": 2},
+        file={"is_new": [False, True], "new": 1},
+        summary=changes,
+    )
+    ended = lint(taskyard, "--profile", "shop", "--baseline", "job-0")
+    assert ended.code == 1
+    assert "7:9" in ended.out
+    assert "3:9" not in ended.out
+    assert ended.out.splitlines()[-1].endswith("1 new, 4 fixed, 1 unchanged")
+    assert "1 new." in ended.err
+    body = service.received[0].body
+    assert b'name="profile"\r\n\r\nshop' in body
+    assert b'name="baseline_job_id"\r\n\r\njob-0' in body
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_that_was_lost_before_is_not_shown_again(
+    taskyard: RunCommand, service: FakeService, *, known: bool
+) -> None:
+    lost = {"status": "FAILURE", "outcome": "timeout", "error_message": "It took too long."}
+    changes = {"new": int(not known), "fixed": 0, "unchanged": int(known)}
+    answer_job(
+        service,
+        violations=[],
+        passed=known,
+        file={**lost, "is_new": [], "new": int(not known)},
+        summary=changes,
+    )
+    ended = lint(taskyard, "--baseline", "job-0")
+    assert ("It took too long." in ended.out) is not known
+    assert ended.code == int(not known)
 
 
 @pytest.mark.usefixtures("folder")
 def test_an_archive_that_was_not_read_does_not_pass(
     taskyard: RunCommand, service: FakeService
 ) -> None:
-    answer_job(service, violations=[], levels={}, error_message="The archive is broken.")
+    answer_job(service, violations=[], error_message="The archive is broken.")
     ended = lint(taskyard)
     assert ended.code == 1
     assert "The archive is broken." in ended.out
@@ -171,7 +232,7 @@ def test_an_archive_that_was_not_read_does_not_pass(
 def test_the_other_forms_are_the_services_own(
     taskyard: RunCommand, service: FakeService, form: str
 ) -> None:
-    answer_job(service, violations=[SPACING], levels={})
+    answer_job(service, violations=[SPACING], passed=True)
     ended = lint(taskyard, "--format", form)
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["files"][0]["violations"] == [SPACING]
