@@ -11,10 +11,12 @@ from app.auth.refresh import RefreshTokens
 from app.celery_worker.confirms import BROKER_TROUBLE
 from app.celery_worker.connections import declare, open_connection
 from app.celery_worker.dead_letters import facts_of
+from app.celery_worker.interrupts import handle_with_care
 from app.celery_worker.publisher import BlockingPublisher
 from app.celery_worker.site import Firing, Site, Sweeping
 from app.common import failpoints
 from app.common.logging import get_logger
+from app.tasks.loops import run_on
 from app.tasks.services import Services
 from app.tasks.sweeper import Sweeper
 
@@ -52,10 +54,11 @@ class Housekeeper:
 
     def run(self) -> None:
         """Do one round; what fails is logged and tried again in the next."""
+        handle_with_care()
         self._running = True
         try:
             self._fire()
-            self._runner.run(self._open().sweep())
+            run_on(self._runner, self._open().sweep())
             self._archive()
         except BROKER_TROUBLE as error:
             _log.warning("housekeeping.delayed", error=repr(error))
@@ -77,7 +80,7 @@ class Housekeeper:
         services, self._services, self._sweeping = self._services, None, None
         self._firing = None
         if services is not None:
-            self._runner.run(services.close())
+            run_on(self._runner, services.close())
         self._runner.close()
         self._runner = asyncio.Runner()
 
@@ -86,9 +89,9 @@ class Housekeeper:
         try:
             if self._firing is None:
                 firing = self._site.firing_factory(self._open_once())
-                self._runner.run(firing.begin())
+                run_on(self._runner, firing.begin())
                 self._firing = firing
-            self._runner.run(self._firing.fire_due())
+            run_on(self._runner, self._firing.fire_due())
         except Exception as error:  # noqa: BLE001 - the next round tries again
             _log.warning("firing.failed", error=repr(error), exc_info=not self._misfiring)
             self._misfiring = True
@@ -102,7 +105,7 @@ class Housekeeper:
 
     def _open_once(self) -> Services:
         if self._services is None:
-            self._services = self._runner.run(self._open_services())
+            self._services = run_on(self._runner, self._open_services())
         return self._services
 
     async def _open_services(self) -> Services:
@@ -120,7 +123,7 @@ class Housekeeper:
     def _keep(self, letter: Any, queue_class: str) -> bool:
         """Archive one letter and acknowledge it; False when it has to wait for the next round."""
         try:
-            self._runner.run(self._open().archive_dead_letter(facts_of(letter, queue_class)))
+            run_on(self._runner, self._open().archive_dead_letter(facts_of(letter, queue_class)))
         except Exception:  # noqa: BLE001 - logged below; whatever it is, the letter stays
             self._held[queue_class] = letter
             _log.exception("dead_letter.not_archived", queue=queue_class)

@@ -8,11 +8,13 @@ from typing import Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from app.celery_worker.interrupts import handle_with_care
 from app.celery_worker.publisher import BlockingPublisher
 from app.celery_worker.site import Execution, Site
 from app.common.logging import get_logger
 from app.common.tracing import TraceContext, bind_trace, new_trace, parse_traceparent
 from app.tasks.execution import Disposition, Executor, cancel_leftovers
+from app.tasks.loops import run_on
 from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
 from app.tasks.transport import Wakeup
@@ -44,6 +46,7 @@ class Runtime:
         """Run one delivery, or accept the call of a plain producer; LATER when neither the database
         nor the broker took it.
         """
+        handle_with_care()
         self._busy = True
         try:
             return self._execute(wakeup) if call is None else self._accept(call)
@@ -114,7 +117,7 @@ class Runtime:
 
     def _send_later(self, wakeup: Wakeup) -> bool:
         later = replace(wakeup, delay_seconds=_LATER_SECONDS)
-        return bool(self._runner.run(self._services.transport.send([later])))
+        return bool(run_on(self._runner, self._services.transport.send([later])))
 
 
 class Runtimes:

@@ -2,10 +2,19 @@
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Interruption(SystemExit):
+    """Carries an exception out of a running loop, which lets nothing else out of a callback."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
 
 
 def run_on(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -13,7 +22,8 @@ def run_on(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
 
     A runner keeps the context of its own birth, so the delivery's is handed in.
     """
-    return runner.run(coroutine, context=contextvars.copy_context())
+    with _interruptible():
+        return runner.run(coroutine, context=contextvars.copy_context())
 
 
 def cancel_leftovers(runner: asyncio.Runner) -> None:
@@ -27,7 +37,17 @@ def cancel_leftovers(runner: asyncio.Runner) -> None:
     for task in leftovers:
         task.cancel()
     if leftovers:
-        loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
+        with _interruptible():
+            loop.run_until_complete(asyncio.gather(*leftovers, return_exceptions=True))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise what an interruption carries as if it had been raised here."""
+    try:
+        yield
+    except Interruption as interruption:
+        raise interruption.error from None
 
 
 async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
