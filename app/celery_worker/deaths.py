@@ -22,7 +22,18 @@ def notice_deaths(worker: Any) -> None:
         look_once(hub, process)
         _look_again(pool, hub, process, _LOOKS)
 
+    track = pool._track_child_process  # noqa: SLF001 - as above
+
+    def track_living(process: Any, hub: Any) -> None:
+        # After a reconnect the pool watches its children anew, and one whose end it has seen and
+        # not waited for yet has nothing left to watch: that would be the end of the worker.
+        if getattr(process, "_sentinel_poll", process) is None:
+            _look_again(pool, hub, process, _LOOKS)
+        else:
+            track(process, hub)
+
     pool._event_process_exit = on_exit  # noqa: SLF001 - as above
+    pool._track_child_process = track_living  # noqa: SLF001 - as above
 
 
 def _look_again(pool: Any, hub: Any, process: Any, looks: int) -> None:
