@@ -29,6 +29,8 @@ _celery_log = get_celery_logger(__name__)
 _FIRST_RECONNECT_SECONDS: Final = 0.5
 _RECONNECT_STEP_SECONDS: Final = 0.5
 _LONGEST_RECONNECT_SECONDS: Final = 5.0
+# A broker that answers and refuses us (no such user, no right, no vhost) is asked again after this.
+_REFUSED_SECONDS: Final = 2.0
 
 
 class DeclareTopology(bootsteps.StartStopStep):
@@ -100,6 +102,11 @@ class RunConsumer(Consumer):
                 self.refuse(message, f"the worker could not take it: {error!r}")
 
         return on_message
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Wait: nobody else does when the broker refuses the connection instead of being away."""
+        super().on_connection_error_before_connected(exc)
+        time.sleep(_REFUSED_SECONDS)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the connection; a queue that was deleted is not declared again at once."""
