@@ -14,7 +14,9 @@ from tests.integration.faults.cancels import run_cancels
 from tests.integration.faults.deliveries import run_deliveries
 from tests.integration.faults.kills import KillPlan, run_kills
 from tests.integration.faults.malformed import run_malformed
+from tests.integration.faults.network import Line, NetworkPlan, run_network
 from tests.integration.faults.outage import run_outage
+from tests.integration.faults.proxy import Fault, Proxy
 from tests.integration.faults.rolling import run_rolling
 from tests.integration.faults.schedule_firings import run_schedule_firings
 from tests.integration.faults.stack import QUICK, ROOT
@@ -175,6 +177,39 @@ def schedules(yard: Yard) -> Iterator[Row]:
     )
 
 
+def network(yard: Yard) -> Iterator[Row]:
+    """Yield the row of a bad network on the way to the broker and to the database."""
+    runs = yard.of(2000)
+    plan = NetworkPlan(
+        runs=runs,
+        rate=10.0,
+        resets=yard.of(100),
+        holes=yard.of(3),
+        hole_seconds=15.0,
+        cut_after_bytes=200_000,
+        seed=yard.seed,
+        patience_seconds=2 * _SIX_MINUTES,
+    )
+    slow, slower = Fault(0.02, 0.01), Fault(0.2, 0.1)
+    with (
+        Proxy(yard.postgres.port, seed=yard.seed) as database,
+        Proxy(yard.broker.port, seed=yard.seed) as broker,
+        yard.stack(
+            workers=2, concurrency=4, database_port=database.port, broker_port=broker.port
+        ) as stack,
+    ):
+        report = run_network(stack, [Line(database, slow), Line(broker, slower)], plan)
+    yield Row(
+        f"{runs:,} tasks over a bad network: 200 ± 100 ms to the broker, 20 ± 10 ms to Postgres, "
+        f"{plan.resets} resets of all connections, {plan.holes} x 15 s of silence, cuts in the "
+        "middle of messages and commits",
+        "0 lost, 0 recorded twice, 0 stuck, one effect per run",
+        f"{told(report.verdict)}; {report.verdict.started_again} started more than once; answers "
+        f"beside 202: {_counts(report.answers) or 'none'}; {report.seconds:.0f} s",
+        met=not report.verdict.faults and report.verdict.accepted == runs,
+    )
+
+
 _ADAPTERS: Final = {"inproc://": r"\[(?:embedded|inproc)", "RabbitMQ": r"\[(?:real|rabbitmq|amqp)"}
 
 
@@ -256,6 +291,7 @@ ROWS: Final[dict[str, Callable[[Yard], Iterator[Row]]]] = {
     "malformed": malformed,
     "rolling": rolling,
     "schedules": schedules,
+    "network": network,
     "contract": contract,
     **RECOVERIES,
 }

@@ -24,10 +24,25 @@ class Yard:
 
     @contextlib.contextmanager
     def stack(
-        self, *, workers: int, concurrency: int = 2, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        workers: int,
+        concurrency: int = 2,
+        settings: Mapping[str, str] | None = None,
+        database_port: int | None = None,
+        broker_port: int | None = None,
     ) -> Iterator[Stack]:
-        """Yield an installation with the product's own default times, unless `settings` differ."""
-        opened = Stack(self.kit, self.postgres, broker_url=self.broker.url, settings=settings or {})
+        """Yield an installation with the product's own default times, unless `settings` differ.
+
+        The ports are those of proxies before the servers.
+        """
+        opened = Stack(
+            self.kit,
+            self.postgres,
+            broker_url=self.broker.url_at(broker_port),
+            database_port=database_port,
+            settings=settings or {},
+        )
         try:
             opened.start(workers=workers, concurrency=concurrency)
             yield opened

@@ -37,6 +37,7 @@ class Kit:
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(6)
+        self.jwt_secret = secrets.token_hex(32)
         self.folder = Path(tempfile.mkdtemp(prefix="taskyard-faults-"))
         self.folder.chmod(0o755)
         self._keeper = processes.watch_over(self.token, self.folder)
@@ -223,10 +224,15 @@ class Postgres(Node):
             connect_timeout=2,
         )
 
-    def create_database(self, name: str, port: int | None = None) -> str:
-        """Return the URL of a new database, through another port when one is given."""
+    def create_database(
+        self, name: str, port: int | None = None, template: str = "template1"
+    ) -> str:
+        """Return the URL of a new database, through another port when one is given.
+
+        Nobody may be connected to the template.
+        """
         with contextlib.closing(self.connect("postgres")) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return f"postgresql+asyncpg://postgres@127.0.0.1:{port or self.port}/{name}"
 
 
@@ -332,7 +338,11 @@ class Rabbit(Node):
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        return self.url_at(None)
+
+    def url_at(self, port: int | None) -> str:
+        """Return the URL of the broker, through another port when one is given."""
+        return f"amqp://guest:guest@127.0.0.1:{port or self.port}//"
 
     def control(self, *arguments: str) -> str:
         """Return what rabbitmqctl prints."""

@@ -20,7 +20,9 @@ MARK: Final = "TASKYARD_TEST_KIT"
 KEEP: Final = "FAULTS_KEEP_LOGS"
 # The kit's last word to its keeper when its folder is to stay.
 KEEP_FOLDER: Final = b"keep"
-PATIENCE_SECONDS: Final = 90.0
+PATIENCE_SECONDS: Final = 180.0
+_FIRST_PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
 def parents() -> dict[int, int]:
@@ -101,11 +103,18 @@ def wait_until(
 ) -> None:
     """Return when it is so; fail with `what` when it takes too long."""
     deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        before = time.monotonic()
+        if is_so():
+            return
+        now = time.monotonic()
+        if now > deadline:
             told = what if isinstance(what, str) else what()
             raise TimeoutError(f"not within {seconds:g} s: {told}")
-        time.sleep(0.02)
+        # A question that costs much must not slow down what it asks about.
+        pause = min(pause * 1.2, _LONGEST_PAUSE_SECONDS)
+        time.sleep(max(pause, now - before))
 
 
 def watch_over(token: str, folder: Path) -> subprocess.Popen[bytes]:

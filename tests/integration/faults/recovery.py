@@ -53,7 +53,7 @@ class Ours:
 
     def clear(self) -> None:
         """Return when nothing runs, so that the next round finds idle workers."""
-        self.stack.await_all_ended(120)
+        self.stack.await_all_ended()
         self.stack.await_workers()
 
 

@@ -46,7 +46,7 @@ def run_rolling(
             worker.start()
             wait_until(lambda: stack.consumers() >= len(stack.workers), "the worker is back")
     answers = load.stop()
-    stack.await_all_ended(120)
+    stack.await_all_ended()
     charged = stack.sql("SELECT coalesce(sum(greatest(attempt, 1) - 1), 0) FROM task_runs")[0][0]
     return RollingReport(
         judge(stack, answers.accepted),

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import amqp
 import httpx2 as httpx
@@ -26,6 +28,7 @@ from tests.integration.faults.processes import wait_until
 ROOT: Final = Path(__file__).parents[3]
 PLUGIN: Final = "tests.integration.faults.fault_tasks"
 PASSWORD: Final = "correct-horse-battery"
+_OTHER_DATABASE: Final = "TASKYARD_DATABASES__MYSQL_LINT__URL"
 ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 
 # Short times for tests: what waits 20 seconds in a deployment waits 3 here.
@@ -49,9 +52,11 @@ class Program:
         self._command = command
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_before = 0
 
     def start(self, **more: str) -> None:
         """Start it (again); `more` are variables for this life only."""
+        self._told_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -111,8 +116,32 @@ class Program:
             processes.send(pids, signal.SIGKILL)
             self._process.wait()
 
+    @property
+    def told(self) -> str:
+        """What it has written to its log in its present life."""
+        return self.log.read_bytes()[self._told_before :].decode(errors="replace")
+
     def tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A database with everything that a stack needs before it starts, and its administrator's
+    token.
+    """
+
+    database: str
+    token: str
+
+
+# A copy takes no time, the commands that make the first one many seconds on a busy machine.
+_PREPARED: Final[WeakKeyDictionary[Postgres, dict[str, _Prepared]]] = WeakKeyDictionary()
+
+
+def _kind_of(settings: Mapping[str, str]) -> str:
+    """Return what the tables depend on."""
+    return json.dumps([settings.get("TASKYARD_PLUGINS"), settings.get(_OTHER_DATABASE)])
 
 
 class Stack:
@@ -135,7 +164,10 @@ class Stack:
         self.starts_file = self.folder / "starts"
         self.starts_file.touch()
         self.port = free_port()
-        url = postgres.create_database(self.name, database_port)
+        prepared = _PREPARED.setdefault(postgres, {}).get(_kind_of(settings))
+        url = postgres.create_database(
+            self.name, database_port, prepared.database if prepared else "template1"
+        )
         self.environ = {
             **{key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ},
             **kit.environment,
@@ -147,7 +179,7 @@ class Stack:
             "TASKYARD_CELERY__NAMESPACE": self.name,
             "TASKYARD_CELERY__QUEUE_PREFIX": f"{self.name}.",
             "TASKYARD_STORAGE__URL": f"file://{self.folder}/files",
-            "TASKYARD_AUTH__JWT__SECRET": secrets.token_hex(32),
+            "TASKYARD_AUTH__JWT__SECRET": kit.jwt_secret,
             "TASKYARD_LOGGING__FORMAT": "json",
             # What a native library does wrong shows in the log, with the stacks of all threads.
             "PYTHONFAULTHANDLER": "1",
@@ -159,11 +191,20 @@ class Stack:
         self.api = self._program("api", ["api", "--port", str(self.port)])
         self.workers: list[Program] = []
         self.beats: list[Program] = []
+        if prepared is None:
+            prepared = _PREPARED[postgres][_kind_of(settings)] = self._prepare()
+        self.headers = {"Authorization": f"Bearer {prepared.token}"}
+
+    def _prepare(self) -> "_Prepared":
+        """Make the tables, an administrator and a token, and keep them for the next stacks."""
         self.run("db", "upgrade")
         self.sql(fault_tasks.EFFECTS_TABLE)
         self.run("users", "create", "admin", "--role", "admin", "--password-stdin", told=PASSWORD)
         token = self.run("token", "--expires-in", "86400").strip()
-        self.headers = {"Authorization": f"Bearer {token}"}
+        self._disconnect()
+        template = f"{self.name}-template"
+        self.postgres.create_database(template, template=self.name)
+        return _Prepared(template, token)
 
     @property
     def product_settings(self) -> Settings:
@@ -208,7 +249,7 @@ class Stack:
             return httpx.get(f"{self.url}/livez", timeout=2).status_code == 200
         return False
 
-    def add_worker(self, concurrency: int = 2, **more: str) -> Program:
+    def add_worker(self, concurrency: int = 2, /, **more: str) -> Program:
         """Start one more worker; `await_workers` waits until it consumes."""
         arguments = ["worker", "--concurrency", str(concurrency)]
         worker = self._program(f"worker-{len(self.workers)}", arguments)
@@ -239,11 +280,19 @@ class Stack:
             f"{running} workers consume, see {self.folder}",
         )
 
+    def await_ready(self, worker: Program) -> None:
+        """Return when this worker has begun to consume."""
+        wait_until(lambda: " ready." in worker.told, f"{worker.name} consumes, see {worker.log}")
+
     def end(self) -> None:
         for program in self.programs:
             program.end()
-        if self._connection is not None:
-            self._connection.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _program(self, name: str, arguments: Sequence[str]) -> Program:
         log = self.folder / f"{name}.log"
@@ -299,7 +348,9 @@ class Stack:
         )
         return [row[0] for row in rows]
 
-    def await_status(self, run_id: str, *statuses: str, seconds: float = 60) -> str:
+    def await_status(
+        self, run_id: str, *statuses: str, seconds: float = processes.PATIENCE_SECONDS
+    ) -> str:
         wait_until(
             lambda: self.status(run_id) in statuses,
             lambda: f"{run_id} is {' or '.join(statuses)}: {self.events(run_id)} {self.folder}",
@@ -311,7 +362,7 @@ class Stack:
         """Return the number of runs per status."""
         return dict(self.sql("SELECT status, count(*) FROM task_runs GROUP BY status"))
 
-    def await_all_ended(self, seconds: float = 90) -> dict[str, int]:
+    def await_all_ended(self, seconds: float = processes.PATIENCE_SECONDS) -> dict[str, int]:
         """Return the counts as soon as no run is under way, or at the end of the patience."""
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: set(self.counts()) <= set(ENDED), "all runs have ended", seconds)
@@ -397,15 +448,3 @@ def message_of(
 
 def _taskyard() -> str:
     return str(Path(sys.executable).with_name("taskyard"))
-
-
-def tries(do: Callable[[], Any], *passing: type[BaseException], seconds: float = 60) -> Any:
-    """Return what `do` returns, trying again while it raises what passes."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return do()
-        except passing:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)

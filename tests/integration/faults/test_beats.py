@@ -6,7 +6,7 @@ from tests.integration.faults.processes import wait_until
 from tests.integration.faults.stack import Program, Stack
 from tests.integration.faults.verdict import judge
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TASK = "faults.note_effect"
 
 

@@ -12,7 +12,7 @@ from tests.integration.faults.recovery import is_ready
 from tests.integration.faults.stack import PLUGIN, QUICK, Stack
 from tests.integration.faults.verdict import judge
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = 17
 
 

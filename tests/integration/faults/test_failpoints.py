@@ -10,7 +10,7 @@ from tests.integration.faults.stack import Stack, message_of
 from tests.integration.faults.supervisor import Supervisor
 from tests.integration.faults.verdict import judge
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = 13
 RUNS = 12
 TASK = "faults.note_effect"
@@ -40,14 +40,14 @@ def test_a_worker_that_freezes_in_its_commit_holds_nobody_up(stack: Stack) -> No
         worker.end()
     # It stands still with its outcome written and not committed: its row is locked.
     victim.start(**{VARIABLE: "outcome.between_binds=sleep(60)"})
-    wait_until(lambda: stack.consumers() == 1, "the victim consumes alone")
+    stack.await_ready(victim)
     frozen = stack.submit(TASK)
     free = "SELECT 1 FROM task_runs WHERE id = %s FOR UPDATE SKIP LOCKED"
     wait_until(lambda: stack.sql(free, frozen) == [], "its row is locked")
     victim.freeze()
     try:
         other.start()
-        wait_until(lambda: stack.consumers() == 2, "the other consumes")
+        stack.await_ready(other)
         lost = stack.submit(TASK, {"seconds": 2})
         wait_until(lambda: lost in {run for run, *_ in stack.starts()}, "the other run starts")
         other.end()

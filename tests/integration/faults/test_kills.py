@@ -12,16 +12,17 @@ from tests.integration.faults.nodes import Kit, Postgres, Rabbit
 from tests.integration.faults.processes import wait_until
 from tests.integration.faults.rolling import run_rolling
 from tests.integration.faults.stack import Stack
+from tests.integration.faults.verdict import judge
 from tests.integration.faults.zombies import run_zombies
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = 7
 
 
 def test_kills_lose_nothing_and_double_nothing(
     stack: Stack, postgres: Postgres, broker: Rabbit
 ) -> None:
-    plan = KillPlan(runs=300, rate=25, kills=6, over_seconds=12, seed=SEED, patience_seconds=120)
+    plan = KillPlan(runs=300, rate=25, kills=6, over_seconds=12, seed=SEED, patience_seconds=240)
     report = run_kills(stack, postgres, broker, plan)
     assert report.verdict.faults == {}, (report, stack.folder)
     assert report.verdict.accepted == plan.runs
@@ -85,6 +86,20 @@ def test_the_children_of_a_killed_worker_end_as_well(stack: Stack) -> None:
     assert children
     worker.kill()
     wait_until(lambda: not any(map(processes.is_alive, children)), "the children have ended")
+    worker.start()
+    stack.await_workers()
+
+
+def test_a_worker_that_stops_at_once_leaves_its_runs_to_the_next(stack: Stack) -> None:
+    worker = stack.workers[0]
+    runs = [stack.submit("faults.note_effect", {"seconds": 3}) for _ in range(4)]
+    wait_until(lambda: any(pid in worker.children for *_, pid, _ in stack.starts()), "it has one")
+    children = worker.children
+    processes.send([worker.pid], signal.SIGQUIT)
+    worker.wait()
+    assert not any(map(processes.is_alive, children))
+    stack.await_all_ended()
+    assert judge(stack, runs).faults == {}
     worker.start()
     stack.await_workers()
 

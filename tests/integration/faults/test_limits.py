@@ -12,7 +12,7 @@ from tests.integration.faults.nodes import Kit, Postgres, Rabbit
 from tests.integration.faults.processes import wait_until
 from tests.integration.faults.stack import Program, Stack
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TRIGGERS = 50
 INTERVAL_SECONDS = 0.2
 EARLY_SECONDS = 1.0
@@ -44,7 +44,7 @@ def test_fifty_triggers_of_one_slot_and_two_kills(yard: Stack) -> None:
     worker = next(one for one in yard.workers if child in one.children)
     worker.kill()
     worker.start()
-    counts = yard.await_all_ended(240)
+    counts = yard.await_all_ended()
     assert counts == {"SUCCEEDED": TRIGGERS}, yard.folder
     assert not yard.starts_file.with_suffix(".overlaps").exists(), yard.folder
     # Both kills have hit a run, and nobody else was charged for anything: waiting is free.
@@ -56,7 +56,7 @@ def test_fifty_triggers_of_one_slot_and_two_kills(yard: Stack) -> None:
 def test_a_rate_holds_over_two_workers(yard: Stack) -> None:
     yard.forget()
     yard.post("/api/v1/tasks/run/batch", items=[{"task": "faults.keep_pace"}] * 20)
-    assert yard.await_all_ended(60) == {"SUCCEEDED": 20}
+    assert yard.await_all_ended() == {"SUCCEEDED": 20}
     moments = sorted(at for *_, at in yard.starts())
     assert len(moments) == 20
     for first, last in itertools.combinations(range(20), 2):
@@ -84,14 +84,14 @@ def test_a_pause_outlives_workers_beat_and_api(yard: Stack) -> None:
     assert yard.starts() == []
     assert yard.consumers() == 0
     assert yard.post("/api/v1/queues/default/resume").json()["paused"] is False
-    assert yard.await_all_ended(60) == {"SUCCEEDED": 4}
+    assert yard.await_all_ended() == {"SUCCEEDED": 4}
     assert {run for run, *_ in yard.starts()} == {*waiting, late}
 
 
 def _obeys(worker: Program) -> bool:
     """Return whether the worker, in its present life, has read that the queue is paused."""
-    lines = worker.log.read_text().splitlines()
-    return sum("pauses.obeyed" in line and "default" in line for line in lines) >= 2
+    lines = worker.told.splitlines()
+    return any("pauses.obeyed" in line and "default" in line for line in lines)
 
 
 def _process_of(yard: Stack, run_id: str) -> int:

@@ -6,7 +6,7 @@ from app.common.failpoints import VARIABLE
 from tests.integration.faults.schedule_firings import PLACES, run_schedule_firings
 from tests.integration.faults.stack import Stack
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = 17
 
 
