@@ -88,10 +88,15 @@ class StreamDesk:
         self.streams = RunStreams(databases)
         self._by_caller: Counter[str] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """Return how many streams are open."""
+        return self._by_caller.total()
+
     def take_seat(self, caller: Principal) -> Callable[[], None]:
         """Return what gives the seat back; raises StreamsFull or TooManyStreams."""
         later = self.settings.retry_after_seconds
-        if self._by_caller.total() >= self.settings.max_open:
+        if self.taken >= self.settings.max_open:
             raise StreamsFull(
                 f"This process serves {self.settings.max_open} streams already.",
                 headers={"Retry-After": str(later)},
@@ -149,16 +154,29 @@ async def events_of(
     request: Request, desk: StreamDesk, run_id: str, resume: Resume
 ) -> AsyncGenerator[bytes]:
     """Yield the text of a run's stream until the run, the token or the process ends."""
+    follow = desk.streams.follow(run_id, resume.after, desk.settings.heartbeat_seconds)
+    async with aclosing(follow):
+        texts = ([_event(one) for one in told] async for told in follow)
+        async for text in stream_of(request, desk, f"run {run_id}", texts):
+            yield text
+
+
+async def stream_of(
+    request: Request, desk: StreamDesk, name: str, texts: AsyncGenerator[list[bytes]]
+) -> AsyncGenerator[bytes]:
+    """Yield a stream made of these events until they, the token or the process ends.
+
+    The events come in lists, of which an empty one tells that nothing has happened for a while.
+    """
     # A proxy that gathers the first bytes lets a comment go at once.
-    yield f"retry: {_RETRY_MS}\n: the stream of run {run_id}\n\n".encode()
+    yield f"retry: {_RETRY_MS}\n: the stream of {name}\n\n".encode()
     if request.scope.get(IS_HEAD):
         return
     token = _TokenWatch(request)
-    follow = desk.streams.follow(run_id, resume.after, desk.settings.heartbeat_seconds)
-    async with aclosing(follow):
-        async for told in follow:
+    async with aclosing(texts):
+        async for told in texts:
             for one in told:
-                yield _event(one)
+                yield one
             if not told:
                 yield b": still here\n\n"
             if not await token.holds():
@@ -188,8 +206,12 @@ class _TokenWatch:
 
 def _event(told: Told) -> bytes:
     event_id = f"{told.seq}-end" if told.kind == "end" else str(told.seq)
-    data = _DATA[told.kind](told.row)
-    return f"id: {event_id}\nevent: {told.kind}\ndata: {data}\n\n".encode()
+    return event(event_id, told.kind, _DATA[told.kind](told.row))
+
+
+def event(event_id: str, kind: str, data: str) -> bytes:
+    """Return one event; its data is one line of JSON."""
+    return f"id: {event_id}\nevent: {kind}\ndata: {data}\n\n".encode()
 
 
 def _progress_data(row: Row[Any]) -> str:

@@ -175,6 +175,16 @@ class JobFigures(BaseModel):
     unchanged: int | None = None
 
 
+class JobProgress(BaseModel):
+    """How far a job is: what each event of its stream tells."""
+
+    job_id: str
+    job_status: JobState
+    figures: JobFigures
+    passed: bool | None = None
+    error_message: str | None = None
+
+
 class JobDetail(JobSummary):
     """A job, its figures, and one page of its files."""
 

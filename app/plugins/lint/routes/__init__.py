@@ -3,10 +3,11 @@
 from fastapi import APIRouter, Response
 
 from app.api.routes.runs import get_task_result
-from app.plugins.lint.routes import catalogue, jobs, profiles
+from app.plugins.lint.routes import catalogue, job_streams, jobs, profiles
 
 router = APIRouter()
 router.include_router(jobs.router)
+router.include_router(job_streams.router)
 router.include_router(catalogue.router)
 router.include_router(profiles.router)
 

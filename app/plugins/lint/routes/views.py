@@ -8,6 +8,7 @@ from app.plugins.lint.schemas import (
     FindingCounts,
     JobDetail,
     JobFigures,
+    JobProgress,
     JobSummary,
 )
 from app.plugins.lint.service import JobView
@@ -24,6 +25,18 @@ def job_detail(view: JobView, page: int, size: int) -> JobDetail:
     files = FilePage(total=view.total, page=page, size=size, items=items)
     told = {**_job_fields(view.job), "figures": _figures(view), "sub_tasks": files}
     return JobDetail.model_validate(told)
+
+
+def job_progress(view: JobView) -> JobProgress:
+    """Return how far a job is."""
+    job = view.job
+    return JobProgress(
+        job_id=job.job_id,
+        job_status=job.status,
+        figures=_figures(view),
+        passed=job.passed,
+        error_message=job.error_message,
+    )
 
 
 def _job_fields(job: LintingJob) -> dict[str, object]:
