@@ -30,12 +30,14 @@ def job_detail(view: JobView, page: int, size: int) -> JobDetail:
 def job_progress(view: JobView) -> JobProgress:
     """Return how far a job is."""
     job = view.job
-    return JobProgress(
-        job_id=job.job_id,
-        job_status=job.status,
-        figures=_figures(view),
-        passed=job.passed,
-        error_message=job.error_message,
+    return JobProgress.model_validate(
+        {
+            "job_id": job.job_id,
+            "job_status": str(job.status),
+            "figures": _figures(view),
+            "passed": job.passed,
+            "error_message": job.error_message,
+        }
     )
 
 
