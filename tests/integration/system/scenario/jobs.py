@@ -7,6 +7,7 @@ import httpx2
 
 from tests.integration.system.main_job import WAIT_SECONDS, archive, follow, submit
 from tests.integration.system.recording import seen
+from tests.integration.system.scenario.runs import events
 
 
 def jobs(client: httpx2.Client, root: str) -> list[Any]:
@@ -26,6 +27,8 @@ def jobs(client: httpx2.Client, root: str) -> list[Any]:
         ],
         _count(client.get("/lint/dialects")),
         _count(client.get("/lint/rules")),
+        [(event["event"], event["id"]) for event in events(client, f"/jobs/{job_id}/stream")],
+        client.get(f"/jobs/{job_id}/stream", headers={"Last-Event-ID": "end"}).status_code,
     ]
 
 
