@@ -6,6 +6,7 @@ the worker has two processes, none in reserve, and as many messages ahead as Cel
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -50,7 +51,9 @@ class Taskyard(Adapter):
     def __init__(self) -> None:
         self._settings = load_settings()
         configure_logging("ERROR", "json")
-        self._runner = asyncio.Runner()
+        # It runs all the time, as that of an API does: messages go out behind the answer.
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
         self._services: Services | None = None
 
     def worker(self, profile: str) -> Sequence[str]:
@@ -79,9 +82,11 @@ class Taskyard(Adapter):
             raise RuntimeError(f"{unsent} runs have no message")
 
     def stamped(self) -> None:
-        services = self._opened()
+        self._run(self._submit_stamped(self._opened()))
+
+    async def _submit_stamped(self, services: Services) -> None:
         request = RunRequest(task="bench.stamped", params={"sent_ns": time.monotonic_ns()})
-        self._run(services.submission.submit(request, principal=Somebody(), trace=new_trace()))
+        await services.submission.submit(request, principal=Somebody(), trace=new_trace())
 
     def delay(self, count: int, low: float, high: float) -> None:
         services = self._opened()
@@ -120,7 +125,7 @@ class Taskyard(Adapter):
         return self._services
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> None:
-        self._runner.run(work)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _count(self, query: str) -> int:
         with self._database() as connection:

@@ -16,10 +16,11 @@ from bench.peers import adapter
 from bench.peers.tally import FOLDER, Tally
 from bench.running import BenchError, Control, Process
 from bench.sides import OURS, PEERS_PYTHON, ROOT, Side
-from tests.services import Services
+from tests.services import ENVIRONMENT, Missing, Services, find_service
 
 PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of scratch databases
 OUR_DATABASE: Final = "TASKYARD_DATABASES__POSTGRES_MAIN__URL"
+_NEEDED: Final = ("postgres", "redis", "amqp")
 # Databases of Redis, one for each peer that keeps something there.
 _REDIS_DATABASES: Final = {"celery_redis": 7, "streaq_redis": 8}
 
@@ -51,8 +52,12 @@ class Yard:
 
     def _ours(self) -> dict[str, str]:
         return {
-            **self.services.environment(),
             OUR_DATABASE: self.database("taskyard"),
+            "TASKYARD_CELERY__BROKER_URL": self.services.amqp_url,
+            "TASKYARD_CELERY__NAMESPACE": self.services.namespace,
+            "TASKYARD_CELERY__QUEUE_PREFIX": self.services.queue_prefix,
+            "TASKYARD_REDIS__URL": self.services.redis_url,
+            "TASKYARD_REDIS__NAMESPACE": self.services.redis_namespace,
             "TASKYARD_DATABASES__MYSQL_LINT__URL": f"sqlite+aiosqlite:///{self.folder}/lint.db",
             "TASKYARD_STORAGE__URL": f"file://{self.folder}/files",
             "TASKYARD_DATA_DIR": str(self.folder / "state"),
@@ -148,7 +153,13 @@ class Yard:
 
 @contextlib.contextmanager
 def open_yard() -> Iterator[Yard]:
-    """Yield a yard; at the end nothing of it is left on the services."""
+    """Yield a yard; at the end nothing of it is left on the services.
+
+    Raises BenchError when one of the services is not here.
+    """
+    for name in _NEEDED:
+        if isinstance(found := find_service(name), Missing):
+            raise BenchError(f"{name} is not here, set {ENVIRONMENT[name]}: {found.reason}")
     services = Services()
     try:
         with tempfile.TemporaryDirectory(prefix="taskyard-bench-") as name:

@@ -8,6 +8,7 @@ the environment.
 
 import json
 import os
+import shlex
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -77,6 +78,7 @@ def serve(adapter: Adapter) -> None:
         "settle": lambda count: _settled(adapter, count),
         "stamped": lambda count, gap: _stamped(adapter, count, gap),
         "beyond_rounding": adapter.beyond_rounding,
+        "outcomes": adapter.outcomes,
         "clear": adapter.clear,
         "remove": adapter.remove,
     }
@@ -94,6 +96,11 @@ def serve(adapter: Adapter) -> None:
 def tool(name: str) -> str:
     """Return the path of a program of this environment."""
     return os.path.join(os.path.dirname(sys.executable), name)  # noqa: PTH118, PTH120 - one line
+
+
+def one_each(command: Sequence[str]) -> list[str]:
+    """Return a command line that runs the command once per process and passes its end on."""
+    return ["/bin/sh", "-c", f"trap 'kill 0' TERM; {f'{shlex.join(command)} & ' * PROCESSES} wait"]
 
 
 def name_of(kind: str) -> str:

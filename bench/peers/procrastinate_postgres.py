@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import procrastinate
 import psycopg
 
-from bench.peers.adapter import POSTGRES_URL, PROCESSES, Adapter, tool
+from bench.peers.adapter import POSTGRES_URL, Adapter, one_each, tool
 from bench.peers.tally import stamp, tick
 
 _AT_ONCE = 10
@@ -46,12 +46,10 @@ class Procrastinate(Adapter):
 
     def worker(self, profile: str) -> Sequence[str]:
         del profile
-        one = (
-            f"{tool('procrastinate')} -a bench.peers.procrastinate_postgres.app worker "
-            f"--concurrency {_AT_ONCE}"
+        module = "bench.peers.procrastinate_postgres.app"
+        return one_each(
+            [tool("procrastinate"), "-a", module, "worker", "--concurrency", str(_AT_ONCE)]
         )
-        # One worker is one process; the shell passes the end on to each of them.
-        return ["/bin/sh", "-c", f"trap 'kill 0' TERM; {f'{one} & ' * PROCESSES} wait"]
 
     def prepare(self) -> None:
         command = [tool("procrastinate"), "-a", "bench.peers.procrastinate_postgres.app"]

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from streaq import Worker
 
-from bench.peers.adapter import PROCESSES, REDIS_URL, Adapter, name_of, tool
+from bench.peers.adapter import REDIS_URL, Adapter, name_of, one_each, tool
 from bench.peers.tally import stamp, tick
 
 _AT_ONCE = 16
@@ -42,8 +42,8 @@ class Streaq(Adapter):
 
     def worker(self, profile: str) -> Sequence[str]:
         del profile
-        module = "bench.peers.streaq_redis:worker"
-        return [tool("streaq"), "run", module, "--workers", str(PROCESSES)]
+        # Told to make two processes, it does not pass its end on to them.
+        return one_each([tool("streaq"), "run", "bench.peers.streaq_redis:worker"])
 
     def prepare(self) -> None:
         self._redis.ping()

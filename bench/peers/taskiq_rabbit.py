@@ -20,7 +20,8 @@ _AHEAD = 32
 _AT_ONCE = 50
 _NAME = name_of("taskiq")
 broker = AioPikaBroker(
-    os.environ[AMQP_URL],
+    # The producer's loop runs only while it sends; heartbeats would end its connection meanwhile.
+    f"{os.environ[AMQP_URL]}?heartbeat=0",
     qos=_AHEAD,
     exchange=Exchange(name=_NAME),
     task_queues=[Queue(name=_NAME, routing_key=_NAME)],
