@@ -1,7 +1,7 @@
 """Runs whose message is gone: published, due, and yet on their way to no worker.
 
-There are two signs. The run's queue is empty; or it is not, and a run that came to it much later,
-and is no more urgent, has started. A message that is only late costs a second one, which the claim
+There are two signs. The run's queue is empty; or it is not, and a run that came to it much later
+with the same priority has started. A message that is only late costs a second one, which the claim
 of the first makes harmless.
 """
 
@@ -84,7 +84,9 @@ def _came_before(running: Row[Any], moment: datetime) -> ColumnElement[bool]:
     """The runs that should have started before that one, which came after the moment."""
     return and_(
         _RUN.queue == running.queue,
-        _RUN.priority >= running.priority,
+        # Another priority can be another queue of the class, with a shorter line.
+        _RUN.priority == running.priority,
         _RUN.published_at < moment,
         or_(_RUN.scheduled_for.is_(None), _RUN.scheduled_for < moment),
+        or_(_RUN.held_until.is_(None), _RUN.held_until < moment),
     )

@@ -140,16 +140,19 @@ class Sweeper:
         await archive(self._databases, facts)
 
     async def _send_unpublished(self) -> None:
+        """Send what was never confirmed, all of it as long as the broker takes it."""
         silent = db_now_plus(-self._celery.unpublished_after_seconds)
-        rows = await self._due(
-            select(TaskRun.__table__, db_now().label("now")).where(
-                _RUN.published_at.is_(None),
-                _RUN.finished_at.is_(None),
-                _IS_WAITING,
-                _RUN.updated_at < silent,
-            )
+        unpublished = select(TaskRun.__table__, db_now().label("now")).where(
+            _RUN.published_at.is_(None),
+            _RUN.finished_at.is_(None),
+            _IS_WAITING,
+            _RUN.updated_at < silent,
         )
-        await self._send(rows, "unpublished")
+        while True:
+            rows = await self._due(unpublished)
+            sent = await self._send(rows, "unpublished")
+            if sent < len(rows) or len(rows) < _LIMIT or self._clock() >= self._renew_at:
+                return
 
     async def _send_overdue(self) -> None:
         """Send again what is due and was published, but whose message is gone."""
@@ -174,12 +177,13 @@ class Sweeper:
             rows = list((await connection.execute(statement)).all())
         await self._send(rows, "overdue")
 
-    async def _send(self, rows: list[Row[Any]], reason: str) -> None:
+    async def _send(self, rows: list[Row[Any]], reason: str) -> int:
         wakeups = [wakeup_of(row, _seconds_until(row)) for row in rows]
         confirmed = await self._services.outbox.flush(wakeups)
         if confirmed:
             SWEPT.labels(reason).inc(len(confirmed))
             log.info("messages sent again", reason=reason, count=len(confirmed))
+        return len(confirmed)
 
     async def _call_waiting(self) -> None:
         """Give the free slots of limits to those that wait for them."""

@@ -15,6 +15,7 @@ from app.common.ids import new_id
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
 from app.tasks import overdue
+from app.tasks import sweeper as sweeping
 from app.tasks.leadership import hold
 from app.tasks.models import Lease, TaskRun
 from app.tasks.requests import RunRequest
@@ -390,8 +391,8 @@ def test_a_long_queue_does_not_hide_an_emptied_one(
     ("priority", "came", "is_lost"),
     [
         (5, "now", True),
-        (0, "now", True),
-        # One that is more urgent may overtake, and so may one that came at about the same time.
+        # Those of another queue may overtake, and so may one that came at about the same time.
+        (0, "now", False),
         (9, "now", False),
         (5, "with it", False),
     ],
@@ -414,6 +415,25 @@ def test_a_run_that_a_later_one_overtook_is_sent_again(
     yard.run(Sweeper(yard.services).sweep())
     assert [wakeup.run_id for wakeup in yard.transport.sent] == ([lost] if is_lost else [])
     assert yard.row(waiting).published_at is not None
+
+
+def test_all_that_is_unpublished_is_sent_in_one_round(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "_LIMIT", 2)
+    yard = install(plain)
+    sweeper = Sweeper(yard.services)
+    yard.transport.confirms = False
+    runs = [yard.submit("test.plain").task_id for _ in range(5)]
+    for run_id in runs:
+        age(yard, run_id, "updated_at")
+    counting = CountingTransport(yard)
+    yard.run(sweeper.sweep())
+    # Nobody answers, so it is not tried again and again.
+    assert counting.calls == 1
+    yard.transport.confirms = True
+    yard.run(sweeper.sweep())
+    assert {wakeup.run_id for wakeup in yard.transport.sent} == set(runs)
 
 
 def test_what_somebody_has_published_meanwhile_is_not_sent_again(install: Install) -> None:
