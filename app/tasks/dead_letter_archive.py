@@ -15,7 +15,7 @@ from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.outcomes import dead_letter
-from app.tasks.transitions import GIVE_UP_WAITING, Transition, write
+from app.tasks.transitions import GIVE_UP_WAITING, HOLD_FOR_SWEEPER, Transition, write
 
 _RUN = TaskRun.__table__.c
 _LETTER = DeadLetter.__table__.c
@@ -30,9 +30,10 @@ _KEPT: Final = (
     "death",
     "reason",
 )
+_TOO_OFTEN: Final = "delivery_limit"
 _REASONS: Final = {
     "rejected": "A worker refused the message: it is malformed, or its run does not exist.",
-    "delivery_limit": "The message was delivered too often; its task may kill its process.",
+    _TOO_OFTEN: "The message was delivered too often: workers came and went before they took it.",
     "expired": "The message was not taken in time.",
     "maxlen": "The queue was full.",
 }
@@ -43,8 +44,9 @@ async def archive(databases: Databases, facts: Mapping[str, Any]) -> None:
 
     `facts`: `queue` (class), `task`, `run_id` (text or None), `reason`, `headers`, `body` (text),
     `death` (the broker's history), `is_wakeup`, and what else is known of the message. A run that
-    its dead letter has ended already keeps its own error; one that still waits fails now, unless
-    the message is not the run's own: a forged one does no harm.
+    its dead letter has ended already keeps its own error. One that still waits fails when a worker
+    has refused its message, and gets another message when that was delivered too often; a message
+    that is not the run's own does it no harm.
     """
     async with databases.begin(APPLICATION_BIND) as connection:
         await connection.run_sync(_archive, facts)
@@ -140,9 +142,14 @@ def _stray(
 def _fail(
     connection: Connection, run: Row[Any], facts: Mapping[str, Any], message: dict[str, Any]
 ) -> bool:
-    """End the run that waits for this very message, which the broker has given up."""
+    """End the run that waits for this very message, which a worker has refused."""
     is_its_own = facts.get("is_wakeup", False) and facts.get("task") == run.function
     if not is_its_own or facts.get("reason") not in _REASONS:
+        return False
+    if facts["reason"] == _TOO_OFTEN:
+        # Workers that come and go have worn the message out. What a run itself does to its worker
+        # is counted in its attempts, so it gets another message; this one is kept beside it.
+        connection.execute(HOLD_FOR_SWEEPER, {"run_id": run.id})
         return False
     error = _error(facts)
     values = {

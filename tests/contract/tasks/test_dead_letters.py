@@ -598,11 +598,26 @@ class TestArchive:
     ) -> None:
         yard = install(divide)
         run_id = yard.submit("test.divide", {"a": 1, "b": 1}).task_id
-        own = {"task": "test.divide", "is_wakeup": True, "reason": "delivery_limit"}
+        own = {"task": "test.divide", "is_wakeup": True, "reason": "rejected"}
         archive(yard, run_id=run_id, **{**own, **forged})
         assert yard.row(run_id).status == status
         (kept,) = letters(yard)
         assert kept.run_id == (run_id if status == "FAILED" else None)
+
+    def test_a_run_whose_message_was_worn_out_gets_another(self, install: Install) -> None:
+        yard = install(divide)
+        run_id = yard.submit("test.divide", {"a": 1, "b": 1}).task_id
+        worn = {"task": "test.divide", "is_wakeup": True, "reason": "delivery_limit"}
+        archive(yard, run_id=run_id, **{**worn, "is_wakeup": False})
+        assert yard.row(run_id).published_at is not None
+        archive(yard, run_id=run_id, **worn)
+        row = yard.row(run_id)
+        assert (row.status, row.attempt, row.published_at) == ("PENDING", 0, None)
+        assert [kept.run_id for kept in letters(yard)] == [None, None]
+        age(yard, run_id, "updated_at")
+        yard.transport.sent.clear()
+        yard.run(Sweeper(yard.services).sweep())
+        assert [wakeup.run_id for wakeup in yard.transport.sent] == [run_id]
 
 
 class TestRetention:

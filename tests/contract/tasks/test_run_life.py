@@ -471,7 +471,7 @@ def test_what_the_broker_gives_up_is_kept(install: Install, known: bool) -> None
         "queue": "default",
         "task": "test.double",
         "run_id": run_id,
-        "reason": "delivery_limit",
+        "reason": "rejected",
         "headers": {"task": "test.double"},
         "body": "[]",
         "death": [],
@@ -480,7 +480,7 @@ def test_what_the_broker_gives_up_is_kept(install: Install, known: bool) -> None
     for _ in range(2):
         yard.run(Sweeper(yard.services).archive_dead_letter(facts))
     letters = yard.sql("SELECT origin, error_type, task FROM dead_letters")
-    assert [tuple(letter) for letter in letters] == [("broker", "delivery_limit", "test.double")]
+    assert [tuple(letter) for letter in letters] == [("broker", "rejected", "test.double")]
     if known:
         assert yard.row(run_id).status == "FAILED"
 
