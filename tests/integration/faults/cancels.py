@@ -13,6 +13,17 @@ from tests.integration.faults.stack import ENDED, Stack
 _AT_ONCE = 8
 
 
+class _Aim:
+    """How long after its submission a run is about to end: each answer tells early from late."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.05
+
+    def correct(self, code: int) -> None:
+        self.seconds *= 1.25 if code == 202 else 1 / 1.25
+        self.seconds = min(max(self.seconds, 0.001), 10.0)
+
+
 @dataclass(frozen=True)
 class CancelReport:
     """How the runs ended, what the cancels were answered, and what went wrong."""
@@ -52,6 +63,7 @@ def run_cancels(stack: Stack, *, runs: int, seed: int) -> CancelReport:
 
 async def _race(stack: Stack, runs: int, choices: random.Random) -> dict[str, int]:
     answers: dict[str, int] = {}
+    aim = _Aim()
     gate = asyncio.Semaphore(_AT_ONCE)
     async with (
         httpx.AsyncClient(base_url=stack.url, headers=stack.headers, timeout=30) as client,
@@ -59,18 +71,24 @@ async def _race(stack: Stack, runs: int, choices: random.Random) -> dict[str, in
     ):
         for _ in range(runs):
             task = ("faults.note_start", "faults.obey_cancel")[choices.random() < 0.3]
-            wait, takes = choices.uniform(0.0, 0.15), choices.uniform(0.0, 0.05)
+            share, takes = choices.uniform(0.5, 1.5), choices.uniform(0.0, 0.05)
             await gate.acquire()
-            race = _cancel(client, answers, task, wait, takes)
+            race = _cancel(client, answers, task, takes, aim, share)
             group.create_task(race).add_done_callback(lambda _: gate.release())
     return answers
 
 
 async def _cancel(
-    client: httpx.AsyncClient, answers: dict[str, int], task: str, wait: float, takes: float
+    client: httpx.AsyncClient,
+    answers: dict[str, int],
+    task: str,
+    takes: float,
+    aim: _Aim,
+    share: float,
 ) -> None:
     body = {"task": task, "params": {"seconds": takes}}
     run_id = (await client.post("/api/v1/tasks/run", json=body)).json()["task_id"]
-    await asyncio.sleep(wait)
+    await asyncio.sleep(aim.seconds * share)
     answer = await client.post(f"/api/v1/tasks/{run_id}/cancel")
     answers[run_id] = answer.status_code
+    aim.correct(answer.status_code)

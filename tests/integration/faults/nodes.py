@@ -316,6 +316,8 @@ class Rabbit(Node):
             "RABBITMQ_LOG_BASE": str(self.folder),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "none"),
+            # An idle broker sleeps instead of spinning: the processes under test need the CPU.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
 
     def command(self) -> Sequence[object]:

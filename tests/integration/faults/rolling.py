@@ -33,6 +33,7 @@ def run_rolling(
         rate=rate,
         params={"seconds": takes},
         seed=seed,
+        most_waiting=25 * len(stack.workers),
     ).start()
     codes: dict[int, int] = {}
     slowest = 0.0

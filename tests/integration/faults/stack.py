@@ -35,7 +35,7 @@ ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 QUICK: Final = {
     "TASKYARD_CELERY__LEASE_SECONDS": "3",
     "TASKYARD_CELERY__HEARTBEAT_SECONDS": "0.7",
-    "TASKYARD_CELERY__SWEEP_INTERVAL_SECONDS": "0.3",
+    "TASKYARD_CELERY__SWEEP_INTERVAL_SECONDS": "0.5",
     "TASKYARD_CELERY__UNPUBLISHED_AFTER_SECONDS": "1",
     "TASKYARD_CELERY__OVERDUE_AFTER_SECONDS": "4",
 }
@@ -53,10 +53,12 @@ class Program:
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._told_before = 0
+        self.variables: dict[str, str] = {}
 
     def start(self, **more: str) -> None:
         """Start it (again); `more` are variables for this life only."""
         self._told_before = self.log.stat().st_size if self.log.exists() else 0
+        self.variables = more
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -108,6 +110,11 @@ class Program:
 
     def thaw(self) -> None:
         processes.send([self.pid, *self.children], signal.SIGCONT)
+
+    def restart(self, **more: str) -> None:
+        """End it, whatever it is at, and start it with these variables."""
+        self.end()
+        self.start(**more)
 
     def end(self) -> None:
         """Kill it with its children, whatever state they are in."""

@@ -1,10 +1,13 @@
 """A process dies at every named place; whatever had happened by then, there is one outcome."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from app.common.failpoints import NAMES, VARIABLE
 from tests.integration.faults import schedule_firings
 from tests.integration.faults.load import Load
+from tests.integration.faults.nodes import Kit, Postgres, Rabbit
 from tests.integration.faults.processes import wait_until
 from tests.integration.faults.stack import Stack, message_of
 from tests.integration.faults.supervisor import Supervisor
@@ -34,33 +37,40 @@ PLACES = {
 ARCHIVE = "archive.after_commit"  # It has a test of its own.
 
 
+@pytest.fixture(scope="module")
+def stack(kit: Kit, postgres: Postgres, broker: Rabbit) -> Iterator[Stack]:
+    """One worker is enough: it outlives its children."""
+    opened = Stack(kit, postgres, broker_url=broker.url)
+    try:
+        opened.start(workers=1)
+        yield opened
+    finally:
+        opened.end()
+
+
 def test_a_worker_that_freezes_in_its_commit_holds_nobody_up(stack: Stack) -> None:
-    victim, other = stack.workers
-    for worker in stack.workers:
-        worker.end()
+    (victim,) = stack.workers
     # It stands still with its outcome written and not committed: its row is locked.
-    victim.start(**{VARIABLE: "outcome.between_binds=sleep(60)"})
+    victim.restart(**{VARIABLE: "outcome.between_binds=sleep(60)"})
     stack.await_ready(victim)
     frozen = stack.submit(TASK)
     free = "SELECT 1 FROM task_runs WHERE id = %s FOR UPDATE SKIP LOCKED"
     wait_until(lambda: stack.sql(free, frozen) == [], "its row is locked")
     victim.freeze()
     try:
-        other.start()
+        other = stack.add_worker()
         stack.await_ready(other)
         lost = stack.submit(TASK, {"seconds": 2})
         wait_until(lambda: lost in {run for run, *_ in stack.starts()}, "the other run starts")
-        other.end()
-        other.start()
+        other.restart()
         stack.await_status(lost, "SUCCEEDED")
         stack.await_status(frozen, "SUCCEEDED")
     finally:
         victim.end()
-        victim.start()
+        stack.workers.remove(victim)
     verdict = judge(stack, [frozen, lost])
     assert verdict.faults == {}, (verdict, stack.folder)
     assert verdict.retried == 2
-    stack.await_workers()
 
 
 def test_a_beat_that_dies_after_keeping_a_message_keeps_it_once(stack: Stack) -> None:
@@ -88,17 +98,19 @@ def test_every_failpoint_has_its_place_here() -> None:
     assert set(PLACES) | schedule_firings.PLACES | {ARCHIVE} == NAMES
 
 
-@pytest.mark.parametrize("name", sorted(PLACES))
+@pytest.mark.parametrize("name", [name for _, name in sorted((PLACES[n], n) for n in PLACES)])
 def test_a_death_at_any_place_leaves_one_outcome(stack: Stack, name: str) -> None:
     where, task = PLACES[name]
-    victims = [stack.api] if where == "api" else stack.workers
-    for victim in victims:
-        victim.end()
-        # Each process, each child of a worker too, dies at its first or third passage.
-        turn = 1 if name.startswith("publisher") else 3
-        victim.start(**{VARIABLE: f"{name}=exit:{turn}"})
-    if where == "worker":
-        stack.await_workers()
+    # Each process, each child of a worker too, dies at its first or third passage.
+    turn = 1 if name.startswith("publisher") else 3
+    deadly = {VARIABLE: f"{name}=exit:{turn}"}
+    (worker,) = stack.workers
+    for program, kind in ((stack.api, "api"), (worker, "worker")):
+        variables = deadly if kind == where else {}
+        if not program.is_running or program.variables != variables:
+            program.restart(**variables)
+            if program is worker:
+                stack.await_ready(worker)
     # The supervisor starts a dead API again without the failpoint.
     with Supervisor(stack, after_seconds=0.2) as supervisor:
         answers = Load(stack, task, count=RUNS, rate=20, seed=SEED).start().join()
@@ -112,7 +124,3 @@ def test_a_death_at_any_place_leaves_one_outcome(stack: Stack, name: str) -> Non
         assert verdict.retried == 0
     else:
         assert verdict.retried > 0
-    for worker in stack.workers if where == "worker" else ():
-        worker.end()
-        worker.start()
-    stack.await_workers()

@@ -8,7 +8,7 @@ from tests.integration.faults import processes
 from tests.integration.faults.cancels import run_cancels
 from tests.integration.faults.deliveries import run_deliveries
 from tests.integration.faults.kills import KillPlan, run_kills
-from tests.integration.faults.nodes import Kit, Postgres, Rabbit
+from tests.integration.faults.nodes import Postgres, Rabbit
 from tests.integration.faults.processes import wait_until
 from tests.integration.faults.rolling import run_rolling
 from tests.integration.faults.stack import Stack
@@ -49,16 +49,12 @@ def test_cancels_that_race_with_the_end_leave_one_end(stack: Stack) -> None:
     assert len(report.ends) > 1, "no race: all runs ended alike"
 
 
-def test_a_run_delivered_five_times_starts_once(
-    kit: Kit, postgres: Postgres, broker: Rabbit
-) -> None:
-    fresh = Stack(kit, postgres, broker_url=broker.url)
-    try:
-        fresh.start_api()
-        fresh.add_beat()
-        report = run_deliveries(fresh, runs=50, copies=5, workers=2, seed=SEED)
-    finally:
-        fresh.end()
+def test_a_run_delivered_five_times_starts_once(stack: Stack) -> None:
+    # The row itself starts the workers, when all copies wait for them.
+    while stack.workers:
+        stack.workers.pop().end()
+    wait_until(lambda: stack.consumers() == 0, "nobody consumes")
+    report = run_deliveries(stack, runs=50, copies=5, workers=2, seed=SEED)
     assert report.verdict.faults == {}, report
     assert (report.starts, report.started_twice) == (50, 0)
     assert report.messages >= 250

@@ -131,8 +131,7 @@ def test_a_worker_that_reaches_the_broker_alone_writes_nothing(
     url = stack.environ[DATABASE].replace(f":{line.port}/", f":{postgres.port}/")
     (cut_off,) = stack.workers
     for program in (stack.api, *stack.beats):
-        program.end()
-        program.start(**{DATABASE: url})
+        program.restart(**{DATABASE: url})
     wait_until(stack.api_answers, "the API answers")
     held = stack.submit(TASK, {"seconds": 6})
     wait_until(lambda: bool(stack.starts()), "it has begun")
