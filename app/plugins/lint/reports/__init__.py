@@ -4,7 +4,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.plugins.lint.reports import as_annotations, as_csv, as_html, as_json, as_sarif
+from app.plugins.lint.reports import (
+    as_annotations,
+    as_csv,
+    as_html,
+    as_json,
+    as_sarif,
+    html_summary,
+)
 from app.plugins.lint.reports.content import JobContent
 
 __all__ = ["FORMS", "Form", "JobContent", "ReportFormat", "encoded"]
@@ -37,7 +44,7 @@ class Form:
 
 
 # A page to look at: nothing in it runs, and it reaches nothing, whatever a file is called.
-_PAGE = {"Content-Security-Policy": f"{as_html.POLICY}; frame-ancestors 'none'; sandbox"}
+_PAGE = {"Content-Security-Policy": f"{html_summary.POLICY}; frame-ancestors 'none'; sandbox"}
 FORMS: Mapping[ReportFormat, Form] = {
     ReportFormat.JSON: Form(as_json.render, "application/json", ".json"),
     ReportFormat.SARIF: Form(as_sarif.render, "application/sarif+json", ".sarif"),

@@ -6,14 +6,17 @@ from heapq import heappush, heappushpop
 
 from app.plugins.lint.models import FileStatus
 from app.plugins.lint.policies import Counts, Severity
-from app.plugins.lint.reports.content import JobContent, ReportedFile
+from app.plugins.lint.reports.content import Finding, JobContent, ReportedFile
 
 _MOST_SHOWN = 10
+_MOST_FRESH = 100
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of files and violations; `worst` holds the files with most violations."""
+    """Counts of files and violations; `worst` holds the files with most violations, `fresh` the
+    first of the new findings.
+    """
 
     files: int = 0
     failed: int = 0
@@ -24,6 +27,7 @@ class Tally:
     new: int = 0
     new_by_level: Counter[str] = field(default_factory=Counter)
     fixed: int = 0
+    fresh: list[tuple[str, str, Finding]] = field(default_factory=list)
     _worst: list[tuple[int, int, str, str]] = field(default_factory=list)
 
     def add(self, file: ReportedFile) -> None:
@@ -37,6 +41,8 @@ class Tally:
         self.by_rule.update(str(violation["code"]) for violation in file.violations)
         fresh = [finding for finding in file.findings if finding.is_new]
         self.new += len(fresh)
+        room = _MOST_FRESH - len(self.fresh)
+        self.fresh += [(file.task_id, file.name, finding) for finding in fresh[:room]]
         self.new_by_level.update(finding.level for finding in fresh)
         self.fixed += len(file.fixed or ())
         if found:

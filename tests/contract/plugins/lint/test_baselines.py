@@ -113,6 +113,10 @@ def test_the_other_forms_know_what_is_new(yard: Yard, later: str) -> None:
     assert "<dt>new</dt><dd>1</dd>" in page
     assert "<dt>fixed</dt><dd>2</dd>" in page
     assert "not passed" in page
+    fresh = page.partition("New since the baseline")[2].partition("</section>")[0]
+    assert fresh.count("<tr") == 1
+    assert "p-2/worse.sql" in fresh
+    assert '<span class="count good">gone</span>' in page
 
 
 def test_single_files_are_compared_whatever_they_are_called(yard: Yard) -> None:

@@ -334,6 +334,45 @@ def test_html_tells_the_figures(yard: Yard, job_id: str) -> None:
         assert f'<span class="name">{name}</span>' in text
 
 
+def test_html_folds_up_what_is_beyond_ten_rules(yard: Yard) -> None:
+    text = b"""select A.a,b, c AS x FROM A left join B b2 on b2.a=A.a where a.x = NULL
+    and A.y<>1 And b.z!=2 order by a.x, b.y Desc
+union
+SELECT count(1), count(*),CASE WHEN q then 1 else null end FROM d limit 5"""
+    job_id = yard.submit_zip({"many.sql": text})
+    yard.work()
+    rules = report(yard, job_id, "json").json()["summary"]["by_rule"]
+    assert len(rules) > 10
+    shown, _, folded = (
+        report(yard, job_id, "html")
+        .text.partition("<h2>Files")[0]
+        .partition(f'<span class="name">{len(rules) - 10} more</span>')
+    )
+    codes = {code: (f"<code>{code}</code>" in shown) for code in rules}
+    assert sum(codes.values()) == 10
+    assert all(f"<code>{code}</code>" in folded for code, is_shown in codes.items() if not is_shown)
+
+
+def test_severities_stand_beside_rules_and_findings(yard: Yard) -> None:
+    body = {"name": "reported", "severities": {"LT01": "note"}}
+    assert yard.call("POST", "/api/v1/lint/profiles", json=body).status_code == 201
+    job_id = yard.submit_zip({"a.sql": b"SELECT a  FROM b\n"}, profile="reported")
+    yard.work()
+    page = report(yard, job_id, "html").text
+    assert '<span class="level note">note</span>' in page
+    assert "profile reported" in page
+    assert "<dt>notes</dt><dd>1</dd>" in page
+    (command,) = report(yard, job_id, "github").text.splitlines()
+    assert command.startswith("::notice ")
+    (issue,) = report(yard, job_id, "gitlab").json()
+    assert issue["severity"] == "info"
+    (run,) = report(yard, job_id, "sarif").json()["runs"]
+    assert [result["level"] for result in run["results"]] == ["note"]
+    levels = {r["id"]: r.get("defaultConfiguration") for r in run["tool"]["driver"]["rules"]}
+    assert (levels["LT01"], levels["LT02"]) == ({"level": "note"}, {"level": "warning"})
+    assert next(csv.DictReader(io.StringIO(report(yard, job_id, "csv").text)))["level"] == "note"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_long_report_is_never_in_memory_as_a_whole(yard: Yard, form: str) -> None:
     job_id = yard.submit_zip({"a.sql": b"SELECT a  FROM b\n"})
