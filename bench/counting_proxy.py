@@ -109,7 +109,9 @@ class CountingProxy:
 
         ways = [asyncio.ensure_future(up()), asyncio.ensure_future(down())]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            # The end of the proxy is no fault of a connection.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()

@@ -18,14 +18,13 @@ from app.celery_worker.site import site_of
 from app.celery_worker.slots import UrgentFirst
 from app.common.logging import get_logger
 from app.db import Databases
-from app.tasks.queues import paused_queues
-from app.tasks.workers import is_draining
+from app.tasks.queues import pauses_of
 
 _log = get_logger(__name__)
 _celery_log = get_celery_logger(__name__)
 
 # A pause is obeyed after this long at the latest.
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 2.0
 
 
 class ObeyPauses(bootsteps.StartStopStep):
@@ -88,9 +87,8 @@ class PauseWatch:
 
     def _read(self) -> frozenset[str]:
         """Return the classes not to consume from: all of them while the worker is drained."""
-        if is_draining(self._databases, self._consumer.hostname):
-            return frozenset(site_of(self._consumer.app).queue_classes)
-        return paused_queues(self._databases)
+        paused = pauses_of(self._databases, self._consumer.hostname)
+        return frozenset(site_of(self._consumer.app).queue_classes) if paused is None else paused
 
     def _tell(self, paused: frozenset[str]) -> None:
         """Have the thread obey that owns the connection."""

@@ -42,8 +42,6 @@ def sync_options(url: BindUrl, options: DatabaseOptions) -> dict[str, Any]:
             "connect_timeout": math.ceil(options.connect_timeout_seconds),
             "options": settings,
         },
-        # psycopg learns of a lost connection only by using it.
-        "pool_pre_ping": True,
     }
 
 
@@ -74,7 +72,9 @@ def _socket_of(connection: Any) -> Any:
 
 
 def prepare_sync(engine: Engine, options: DatabaseOptions) -> None:
-    """Open connections whose every wait has an end."""
+    """Open connections whose every wait has an end, and drop those that the server has closed
+    before they are handed out: by a look as well, since an idle worker would mostly ping.
+    """
     silence = silence_seconds(options)
 
     @event.listens_for(engine, "do_connect")
@@ -83,6 +83,12 @@ def prepare_sync(engine: Engine, options: DatabaseOptions) -> None:
         connection = BoundedPsycopg.connect(*args, **arguments)
         connection.silence_seconds = silence
         return connection
+
+    @event.listens_for(engine, "checkout")
+    def _refuse_closed(dbapi: Any, record: Any, proxy: Any) -> None:
+        del record, proxy
+        if dbapi.closed or has_news(dbapi.fileno()):
+            raise DisconnectionError
 
 
 class BoundedPsycopg(psycopg.Connection[Any]):

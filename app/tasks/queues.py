@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, case, delete, func, or_, select
+from sqlalchemy import String, and_, case, cast, delete, func, null, or_, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 
@@ -20,9 +20,11 @@ from app.tasks.models import DeadLetter, TaskRun
 from app.tasks.requests import Caller
 from app.tasks.statuses import WAITING, Status
 from app.tasks.transport import QueueLevel, Transport
+from app.tasks.worker_models import WorkerPresence
 
 _RUN = TaskRun.__table__.c
 _PAUSE = QueuePause.__table__.c
+_WORKER = WorkerPresence.__table__.c
 _WAITS: Final = _RUN.status.in_(WAITING)
 _IS_LATER: Final = or_(_RUN.scheduled_for > db_now(), _RUN.held_until > db_now())
 
@@ -116,10 +118,15 @@ class Queues:
             )
 
 
-def paused_queues(databases: Databases) -> frozenset[str]:
-    """Return the paused classes; it blocks, for the main process of a worker."""
+def pauses_of(databases: Databases, worker: str) -> frozenset[str] | None:
+    """Return the paused classes, None when the worker is drained; it blocks, for the main process
+    of a worker. One statement, since an idle worker asks for nothing more often.
+    """
+    is_drained = and_(_WORKER.name == worker, _WORKER.drained_at.is_not(None))
+    drained = select(cast(null(), String)).where(is_drained)
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
-        return frozenset(connection.execute(select(_PAUSE.queue)).scalars())
+        found = connection.execute(union_all(select(_PAUSE.queue), drained)).scalars().all()
+    return None if None in found else frozenset(found)
 
 
 def _check_operator(caller: Caller) -> None:

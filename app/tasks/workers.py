@@ -128,10 +128,3 @@ def leave(databases: Databases, name: str) -> None:
     """Tell that the worker has ended; it blocks."""
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
         connection.execute(delete(WorkerPresence).where(_WORKER.name == name))
-
-
-def is_draining(databases: Databases, name: str) -> bool:
-    """Return whether somebody drains the worker; it blocks."""
-    drained = select(_WORKER.name).where(_WORKER.name == name, _WORKER.drained_at.is_not(None))
-    with databases.sync_autocommit(APPLICATION_BIND) as connection:
-        return connection.execute(drained).one_or_none() is not None

@@ -9,7 +9,8 @@ from app import register_task
 from app.common.errors import Forbidden
 from app.tasks.audit import audit_of
 from app.tasks.errors import WorkerNotFound
-from app.tasks.workers import WorkerFacts, announce, is_draining, leave
+from app.tasks.queues import pauses_of
+from app.tasks.workers import WorkerFacts, announce, leave
 from tests.contract.tasks.test_limits import then
 from tests.harness import Installation, Somebody
 
@@ -63,17 +64,17 @@ def test_a_silent_worker_is_not_alive_and_forgotten_after_a_day(yard: Installati
 def test_a_drain_is_kept_over_heartbeats_and_told_once(yard: Installation) -> None:
     databases = yard.services.databases
     before = len(yard.run(audit_of(databases, "worker", "w-1@h")))
-    assert not is_draining(databases, "w-1@h")
+    assert pauses_of(databases, "w-1@h") == frozenset()
     drain(yard, "first")
     drain(yard, "second")
     announce(databases, FACTS, is_new=False)
     row = yard.run(yard.services.workers.get("w-1@h"))
     assert (row.drained_by, row.drain_reason) == ("ada", "first")
-    assert is_draining(databases, "w-1@h")
-    assert not is_draining(databases, "w-2@h")
+    assert pauses_of(databases, "w-1@h") is None
+    assert pauses_of(databases, "w-2@h") == frozenset()
     for _ in range(2):
         yard.run(yard.services.workers.resume("w-1@h", Somebody("bob"), reason="done"))
-    assert not is_draining(databases, "w-1@h")
+    assert pauses_of(databases, "w-1@h") == frozenset()
     audit = yard.run(audit_of(databases, "worker", "w-1@h"))[before:]
     assert sorted((entry.action, entry.actor, entry.reason) for entry in audit) == [
         ("worker.drain", "ada", "first"),
@@ -95,4 +96,4 @@ def test_who_cannot_change_a_worker(yard: Installation, verb: str) -> None:
         yard.run(change("nobody", Somebody()))
     with pytest.raises(Forbidden):
         yard.run(change("w-1@h", Somebody(tenant="acme")))
-    assert not is_draining(yard.services.databases, "w-1@h")
+    assert pauses_of(yard.services.databases, "w-1@h") == frozenset()
