@@ -21,8 +21,6 @@ from tests.services import ENVIRONMENT, Missing, Services, find_service
 PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of scratch databases
 OUR_DATABASE: Final = "TASKYARD_DATABASES__POSTGRES_MAIN__URL"
 _NEEDED: Final = ("postgres", "redis", "amqp")
-# Databases of Redis, one for each peer that keeps something there.
-_REDIS_DATABASES: Final = {"celery_redis": 7, "streaq_redis": 8}
 
 
 @dataclass
@@ -75,13 +73,12 @@ class Yard:
     def _peer(self, side: Side) -> dict[str, str]:
         peer = side.module.rpartition(".")[2]
         postgres = make_url(self.database(peer)).set(drivername="postgresql")
-        redis = make_url(self.services.redis_url).set(database=str(_REDIS_DATABASES.get(peer, 9)))
         # The vhost "/" in the form that every library understands.
         amqp = self.services.amqp_url
         return {
             adapter.AMQP_URL: f"{amqp[:-1]}%2F" if amqp.endswith("//") else amqp,
             adapter.POSTGRES_URL: postgres.render_as_string(hide_password=False),
-            adapter.REDIS_URL: redis.render_as_string(hide_password=False),
+            adapter.REDIS_URL: self.services.redis_url,
             adapter.PREFIX: self.services.queue_prefix,
         }
 

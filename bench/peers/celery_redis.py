@@ -7,7 +7,7 @@ which is the default and the fastest.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celery import Celery
@@ -49,6 +49,7 @@ def create(name: str, backend: str | None) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         result_expires=3600,
+        result_backend_transport_options={"global_keyprefix": queue},
     )
     return app
 
@@ -65,6 +66,8 @@ class CeleryAdapter(Adapter):
             *(tool("celery"), "-A", f"{self._module}:app", "worker", "--pool", "prefork"),
             *("--concurrency", str(PROCESSES), "--loglevel", "WARNING"),
             *("--without-gossip", "--without-mingle"),
+            # Two workers of one name would take each other's control queue.
+            *("--hostname", f"{name_of('worker')}@%h"),
         ]
 
     def prepare(self) -> None:
@@ -96,13 +99,17 @@ class WithRedis(CeleryAdapter):
     """Results in Redis: an outcome is a key of the result back end."""
 
     def outcomes(self) -> int:
-        backend: Any = self._app.backend
-        return int(backend.client.dbsize())
+        return sum(1 for _ in self._keys())
 
     def clear(self) -> None:
         super().clear()
         backend: Any = self._app.backend
-        backend.client.flushdb()
+        for key in self._keys():
+            backend.client.delete(key)
+
+    def _keys(self) -> Iterator[bytes]:
+        backend: Any = self._app.backend
+        yield from backend.client.scan_iter(f"{name_of('celery-redis')}*", count=5000)
 
 
 app = create("celery-redis", os.environ[REDIS_URL])

@@ -7,7 +7,7 @@ enqueued at once in one pipeline.
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -65,13 +65,17 @@ class Streaq(Adapter):
             await stamped.enqueue(time.monotonic_ns())
 
     def outcomes(self) -> int:
-        return sum(1 for _ in self._redis.scan_iter("*:results:*", count=2000))
+        return sum(1 for _ in self._keys(":results:"))
 
     def clear(self) -> None:
-        self._redis.flushdb()
+        for key in self._keys(""):
+            self._redis.delete(key)
 
     def remove(self) -> None:
-        self._redis.flushdb()
+        self.clear()
+
+    def _keys(self, kind: str) -> Iterator[bytes]:
+        yield from self._redis.scan_iter(f"*{name_of('streaq')}*{kind}*", count=5000)
 
 
 def open_adapter() -> Adapter:
