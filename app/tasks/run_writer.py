@@ -48,17 +48,20 @@ class RunWriter:
         databases: Databases,
         outbox: Outbox,
         *,
+        statements: int = _STATEMENTS,
         most_waiting: int = _MOST_WAITING,
         patience_seconds: float | None = None,
     ) -> None:
         """Take the places; without `patience_seconds` a run waits as long as for a connection."""
         self._databases = databases
         self._outbox = outbox
+        self._statements = statements
         self._most_waiting = most_waiting
         pool = databases.options(APPLICATION_BIND)
         self._patience = patience_seconds or pool.pool_timeout_seconds
         self._waiting: deque[_Waiting] = deque()
         self._writing: set[asyncio.Task[None]] = set()
+        self._under_way = 0
         self._watch: asyncio.TimerHandle | None = None
 
     async def write(self, run: NewRun) -> Inserted:
@@ -73,7 +76,8 @@ class RunWriter:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(run, loop.create_future(), loop.time() + self._patience)
         self._waiting.append(waiting)
-        if len(self._writing) < _STATEMENTS:
+        if self._under_way < self._statements:
+            self._under_way += 1
             # It outlives the request that happens to start it, and tells nothing in its name.
             task = loop.create_task(self._write_all(), context=contextvars.Context())
             self._writing.add(task)
@@ -91,12 +95,16 @@ class RunWriter:
             self._watch = None
 
     async def _write_all(self) -> None:
-        while batch := self._next():
-            try:
-                await self._write(batch)
-            except Exception as error:  # noqa: BLE001 - it belongs to the callers
-                for waiting in batch:
-                    _fail(waiting, error)
+        try:
+            while batch := self._next():
+                try:
+                    await self._write(batch)
+                except Exception as error:  # noqa: BLE001 - it belongs to the callers
+                    for waiting in batch:
+                        _fail(waiting, error)
+        finally:
+            # Now, not when the task is seen to be done: who came in between would wait for it.
+            self._under_way -= 1
 
     def _next(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

@@ -267,6 +267,20 @@ def test_closing_finishes_what_waits(install: Install) -> None:
     assert ids_of_rows(yard) == ids_of_messages(yard) == sorted(run.id for run in runs)
 
 
+def test_who_comes_again_at_once_is_written(install: Install) -> None:
+    yard = install(echo)
+
+    async def come() -> None:
+        # It comes back before anybody has seen that the only statement's task has ended.
+        writer = writer_of(yard, statements=1)
+        for _ in range(3):
+            await writer.write(made(yard))
+        await drained(writer, yard)
+
+    yard.run(come())
+    assert len(ids_of_rows(yard)) == 3
+
+
 def test_a_full_queue_refuses(install: Install) -> None:
     yard = install(echo)
     runs = [made(yard) for _ in range(6)]
