@@ -19,6 +19,8 @@ from app.tasks.statuses import WAITING
 from app.tasks.transitions import EXPIRE, HOLD_FOR_SWEEPER, apply
 
 _RUN = TaskRun.__table__.c
+# What becomes due between the claim and the look at its row comes round again after this.
+_SOON_SECONDS = 0.1
 
 
 class Disposition(Enum):
@@ -54,6 +56,9 @@ class Unclaimed:
             await self._delay_again(row, (row.scheduled_for - row.now).total_seconds())
         elif is_limited(row):
             return await self._claim(row, owner) or Disposition.DONE
+        elif row.status in WAITING:
+            # It was early when it was claimed and is due by now. No other message comes for it.
+            await self._delay_again(row, _SOON_SECONDS)
         else:
             DUPLICATE_DELIVERIES.labels(row.queue).inc()
         return Disposition.DONE

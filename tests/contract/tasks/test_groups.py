@@ -12,6 +12,7 @@ from app.common.ids import new_id
 from app.common.metrics import STALE_WRITES
 from app.tasks.execution import Disposition, Executor
 from app.tasks.hot_runs import HotRuns, Success
+from app.tasks.unclaimed import Unclaimed
 from tests.harness import Installation
 
 Install = Callable[..., Installation]
@@ -221,3 +222,20 @@ def _somebody() -> Any:
     from tests.harness import Somebody
 
     return Somebody()
+
+
+def test_a_run_that_became_due_behind_its_claim_is_sent_again(yard: Installation) -> None:
+    """The claim came a moment too early; when its row is looked at it is due, and its message was
+    the only one.
+    """
+    (run_id,) = submit(yard, "test.value")
+    yard.transport.sent.clear()
+    unclaimed = Unclaimed(yard.services)
+    assert yard.run(unclaimed.judge(run_id, "worker-1:1")) == DONE
+    assert [wakeup.run_id for wakeup in yard.transport.sent] == [run_id]
+    assert yard.deliver(run_id) == DONE
+    # What has ended stays ended: this message is a double.
+    yard.transport.sent.clear()
+    assert yard.run(unclaimed.judge(run_id, "worker-1:1")) == DONE
+    assert yard.transport.sent == []
+    assert yard.row(run_id).attempt == 1
