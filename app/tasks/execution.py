@@ -1,6 +1,7 @@
 """Deliveries of runs: claim them, call their functions, record the outcomes."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -151,7 +152,9 @@ class Executor:
         hot = self._services.hot_runs
         claims = hot.claim(run_ids, self._owner, lease) if run_ids else ()
         by_id = {str(claim.id): claim for claim in claims}
-        return _Group(by_id, time.monotonic() + self._patience)
+        # One that is alone waits for no other, so it begins however long the claim took to come.
+        patience = self._patience if len(by_id) > 1 else math.inf
+        return _Group(by_id, time.monotonic() + patience)
 
     def _deliver(self, runner: asyncio.Runner, run_id: str, group: _Group) -> Disposition:
         claim = group.claims.get(run_id)

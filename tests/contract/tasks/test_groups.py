@@ -19,6 +19,7 @@ Install = Callable[..., Installation]
 DONE, AGAIN, UNKNOWN = Disposition.DONE, Disposition.AGAIN, Disposition.UNKNOWN
 LEASE_SECONDS = 15.0
 LITTLE, MUCH = 0.05, 3600.0
+ALREADY_OVER = -1.0
 
 
 @register_task("test.value")
@@ -122,6 +123,12 @@ def test_what_would_wait_behind_a_slow_one_is_given_back(yard: Installation) -> 
     assert [to for _, to in yard.events(rest[0])] == [
         "PENDING", "RUNNING", "PENDING", "RUNNING", "SUCCEEDED",
     ]  # fmt: skip
+
+
+def test_a_run_alone_begins_however_late_its_claim_came(yard: Installation) -> None:
+    (run_id,) = submit(yard, "test.value")
+    assert deliver(yard, [run_id], ALREADY_OVER) == [DONE]
+    assert statuses(yard, [run_id]) == ["SUCCEEDED"]
 
 
 def test_a_run_that_was_taken_away_meanwhile_is_not_recorded(yard: Installation) -> None:
