@@ -78,13 +78,15 @@ def test_a_beat_that_dies_after_keeping_a_message_keeps_it_once(stack: Stack) ->
     beat.end()
     queue = stack.topology.dead_letter_queue_name("default")
     with stack.channel() as channel:
+        # What the faults before have left there is not what the beat shall die of.
+        channel.queue_purge(queue)
         # Two are equal in everything, and the death falls between them.
         for body in ("same", "same", "other"):
             channel.basic_publish(message_of(body, {}), "", queue)
 
     def kept() -> list[str]:
-        rows = stack.sql("SELECT message ->> 'body' FROM dead_letters ORDER BY id")
-        return [row[0] for row in rows]
+        bodies = "SELECT message ->> 'body' FROM dead_letters ORDER BY id"
+        return [row[0] for row in stack.sql(bodies) if row[0] in {"same", "other"}]
 
     beat.start(**{VARIABLE: f"{ARCHIVE}=exit"})
     wait_until(lambda: not beat.is_running, "the beat dies with the letter kept and not taken off")

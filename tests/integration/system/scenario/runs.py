@@ -8,6 +8,8 @@ import httpx2
 from tests.integration.system.main_job import run_task
 from tests.integration.system.recording import seen, without_chance
 
+# What of a dead letter comes with its message, which the archive may not have taken yet.
+FROM_THE_QUEUE = {"message", "headers", "death_history"}
 COUNT = {"task": "text.count_words", "params": {"text": "a b a"}}
 
 
@@ -73,8 +75,9 @@ def failed(client: httpx2.Client) -> list[Any]:
     dry = {"filter": {"task": "text.succeed_at"}, "dry_run": True}
     other = run_task(client, "text.succeed_at", {"attempt": 9}, max_attempts=1)
     discard = {"filter": {"task": "text.succeed_at"}, "reason": "a test"}
+    status, told = seen(letter)
     return [
-        seen(letter),
+        (status, {name: told[name] for name in told.keys() - FROM_THE_QUEUE}),
         seen(listed)[0],
         seen(groups),
         seen(replayed),
