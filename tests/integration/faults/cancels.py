@@ -13,15 +13,24 @@ from tests.integration.faults.stack import ENDED, Stack
 _AT_ONCE = 8
 
 
+_SOONEST = 0.001
+
+
 class _Aim:
-    """How long after its submission a run is about to end: each answer tells early from late."""
+    """How long after its submission a run is about to end: each answer tells early from late.
+
+    Where even the soonest cancel comes too late, the runs have to take longer.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.05
+        self.longest_run = 0.05
 
     def correct(self, code: int) -> None:
         self.seconds *= 1.25 if code == 202 else 1 / 1.25
-        self.seconds = min(max(self.seconds, 0.001), 10.0)
+        if self.seconds < _SOONEST:
+            self.longest_run *= 1.25
+        self.seconds = min(max(self.seconds, _SOONEST), 10.0)
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,9 @@ async def _race(stack: Stack, runs: int, choices: random.Random) -> dict[str, in
     ):
         for _ in range(runs):
             task = ("faults.note_start", "faults.obey_cancel")[choices.random() < 0.3]
-            share, takes = choices.uniform(0.5, 1.5), choices.uniform(0.0, 0.05)
+            share, takes = choices.uniform(0.5, 1.5), choices.uniform(0.0, 1.0)
             await gate.acquire()
-            race = _cancel(client, answers, task, takes, aim, share)
+            race = _cancel(client, answers, task, takes * aim.longest_run, aim, share)
             group.create_task(race).add_done_callback(lambda _: gate.release())
     return answers
 
