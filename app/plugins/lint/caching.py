@@ -71,6 +71,9 @@ class SharedCache(Protocol):
     def get_many(self, keys: Sequence[str]) -> dict[str, object]:
         """Return the values of the keys that are there."""
 
+    def set(self, key: str, value: object, ttl_seconds: float | None = None) -> bool:
+        """Keep a value; return whether the store took it."""
+
     def get_or_load(
         self, key: str, loader: Callable[[], object], ttl_seconds: float | None = None
     ) -> object:
@@ -122,10 +125,17 @@ class _NotKept(Exception):
 
 
 class KnownLints:
-    """The cache as one attempt uses it. Blocking."""
+    """The cache as one attempt uses it. Blocking.
 
-    def __init__(self, shared: SharedCache, settings: LintSettings) -> None:
+    `in_turn` is for files of which equal ones do not come at the same moment, as those of an
+    archive: nobody is told that a file is being linted, which costs more than it saves.
+    """
+
+    def __init__(
+        self, shared: SharedCache, settings: LintSettings, *, in_turn: bool = False
+    ) -> None:
         self._shared = shared
+        self._in_turn = in_turn
         self._ttl_seconds = settings.cache_seconds
         facts = engine_facts()
         conditions = (_FORMAT, facts, settings.allow_noqa, settings.max_violations)
@@ -162,6 +172,8 @@ class KnownLints:
         known = KnownLint.from_cache(_twin.get(key))
         if known is not None:
             return known
+        if self._in_turn:
+            return self._look_then_lint(key, lint)
         made: list[KnownLint] = []
 
         def load() -> object:
@@ -178,6 +190,19 @@ class KnownLints:
         known = made[0] if made else KnownLint.from_cache(value)
         if known is None:
             return lint()
+        if isinstance(value, dict):
+            _twin.put(key, value)
+        return known
+
+    def _look_then_lint(self, key: str, lint: Callable[[], KnownLint | None]) -> KnownLint | None:
+        value = self._shared.get_many([key]).get(key)
+        known = KnownLint.from_cache(value)
+        if known is None:
+            known = lint()
+            if known is None:
+                return None
+            value = known.to_cache()
+            self._shared.set(key, value, self._ttl_seconds)
         if isinstance(value, dict):
             _twin.put(key, value)
         return known

@@ -42,15 +42,17 @@ async def cancel_job(databases: Databases, runs: Runs, job_id: str, caller: Prin
     async with databases.transaction(BIND) as session:
         closed = await session.run_sync(_close_waiting, job_id)
     count_file(CANCELLED, files=closed.files)
-    if closed.run_id is None:
-        return
-    cancelled = await runs.cancel_waiting_with_children(closed.run_id, caller)
-    if closed.is_archive and closed.run_id not in cancelled:
-        await _stop(runs, closed.run_id, caller)
-    # Between two attempts a file counts as in progress; its run will not come again either.
+    if closed.run_id is not None:
+        cancelled = await runs.cancel_waiting_with_children(closed.run_id, caller)
+        if closed.is_archive and closed.run_id not in cancelled:
+            await _stop(runs, closed.run_id, caller)
+        # Between two attempts a file counts as in progress; its run will not come again either.
+        async with databases.transaction(BIND) as session:
+            again = await session.run_sync(_close_files, job_id, cancelled)
+        count_file(CANCELLED, files=again)
+    # A worker that was at the last file may have looked before this was committed.
     async with databases.transaction(BIND) as session:
-        again = await session.run_sync(_close_files, job_id, cancelled)
-    count_file(CANCELLED, files=again)
+        await session.run_sync(repository.settle_job, job_id)
 
 
 async def _stop(runs: Runs, run_id: str, caller: Principal) -> None:

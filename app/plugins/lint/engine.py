@@ -9,6 +9,7 @@ import logging
 import pkgutil
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,7 @@ def load_library() -> None:
         importlib.import_module(name)
 
 
+@cache
 def engine_facts() -> dict[str, Any]:
     """Return the engine's name and version, and whether its Rust parser is in use."""
     return {

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+from sqlalchemy.engine import Row
+
 from app.common.errors import FieldError
 from app.plugins.lint.catalogue import (
     UnknownNameError,
@@ -83,8 +85,8 @@ class LintOptions:
         }
 
 
-def options_of(job: LintingJob, settings: LintSettings) -> LintOptions:
-    """Return the options that a job was submitted with.
+def options_of(job: LintingJob | Row[Any], settings: LintSettings) -> LintOptions:
+    """Return the options that a job, or a row with these columns, was submitted with.
 
     A templater that the settings have lost since then is as good as none.
     """

@@ -4,35 +4,28 @@ Each step commits by itself, because the states are for people who watch the job
 whose outcome is recorded is never linted again, so a message that comes twice is harmless.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Row
 
 from app.db import Databases
-from app.plugins.lint import repository
+from app.plugins.lint import file_rows, repository
 from app.plugins.lint.baselines import EarlierFindings
 from app.plugins.lint.judging import Verdict, head_of, judge
 from app.plugins.lint.keys import result_key
 from app.plugins.lint.linting import FileReport, Linter, document_of
 from app.plugins.lint.metrics import count_file
-from app.plugins.lint.models import (
-    BIND,
-    FileStatus,
-    JobStatus,
-    LintingJob,
-    LintingTask,
-    SubmissionType,
-)
+from app.plugins.lint.models import BIND, FileStatus, JobStatus, SubmissionType
 from app.plugins.lint.options import LintOptions, options_of
-from app.plugins.lint.repository import FileOutcome
+from app.plugins.lint.repository import FAULT, FileOutcome
 from app.storage import SyncStorage
 from app.storage.errors import StorageNotFound
-
-# The outcome of a file that met a fault of ours; running its task again lints it again.
-FAULT = "fault"
 
 
 @dataclass(frozen=True, slots=True)
 class FileToLint:
-    """What is known of a file before it is linted; `end` is its outcome when it has one."""
+    """What is known of a file before it is linted."""
 
     job_id: str
     source_key: str
@@ -41,7 +34,6 @@ class FileToLint:
     max_bytes: int
     has_baseline: bool
     baseline_task_id: str | None
-    end: FileOutcome | None
 
 
 class FileNotKnownError(LookupError):
@@ -63,8 +55,8 @@ class FileProcessor:
         sandbox itself leave the file in progress, for the next attempt.
         """
         file = self._start(task_id)
-        if file.end is not None:
-            return file.end
+        if isinstance(file, FileOutcome):
+            return file
         report = self._lint(file)
         count_file(report.outcome, cached=report.cached)
         return self._finish(task_id, file, report)
@@ -72,37 +64,43 @@ class FileProcessor:
     def give_up(self, task_id: str, message: str) -> None:
         """Record that the file could not be linted for a reason that is not in the file."""
         end = FileOutcome(status=FileStatus.FAILURE, outcome=FAULT, error_message=message)
-        with self.databases.sync_transaction(BIND) as session:
-            known = repository.find_task(session, task_id)
-            job_id = known.job_id if known else ""
-        self._record(job_id, task_id, end)
+        with self.databases.sync_begin(BIND) as connection:
+            known = file_rows.find_file(connection, task_id)
+        if known is None:
+            raise FileNotKnownError(task_id)
+        self._record(known.job_id, task_id, end)
         count_file(FAULT)
 
-    def _start(self, task_id: str) -> FileToLint:
-        with self.databases.sync_transaction(BIND) as session:
-            task = repository.find_task(session, task_id)
-            job = repository.find_job(session, task.job_id) if task else None
-            if task is None or job is None:
+    def _start(self, task_id: str) -> FileToLint | FileOutcome:
+        """Return the file, which is in progress now, or its outcome when it has one."""
+        with self.databases.sync_begin(BIND) as connection:
+            row = file_rows.find_file(connection, task_id)
+            if row is None:
                 raise FileNotKnownError(task_id)
-            file = self._describe(task, job)
-            if file.end is None:
-                if job.status == JobStatus.ACCEPTED:
-                    repository.start_job(session, task.job_id)
-                repository.start_task(session, task_id)
-        return file
+            end = None
+            if row.status not in repository.UNFINISHED:
+                end = file_rows.find_end(connection, task_id)
+            if end is None:
+                if row.job_status == JobStatus.ACCEPTED:
+                    file_rows.start_job(connection, row.job_id)
+                file_rows.start_file(connection, task_id)
+        if end is None:
+            return self._describe(row)
+        # The attempt that recorded it may have died before it looked at the job.
+        self._settle(row.job_id)
+        return end
 
-    def _describe(self, task: LintingTask, job: LintingJob) -> FileToLint:
+    def _describe(self, row: Row[Any]) -> FileToLint:
         settings = self.linter.settings
-        is_member = job.submission_type == SubmissionType.ZIP_ARCHIVE
+        is_member = row.submission_type == SubmissionType.ZIP_ARCHIVE
         return FileToLint(
-            job_id=job.job_id,
-            source_key=task.source_file_path,
-            file_name=task.file_name or task.source_file_path.rsplit("/", 1)[-1],
-            options=options_of(job, settings),
+            job_id=row.job_id,
+            source_key=row.source_file_path,
+            file_name=row.file_name or row.source_file_path.rsplit("/", 1)[-1],
+            options=options_of(row, settings),
             max_bytes=settings.max_member_bytes if is_member else settings.max_text_bytes,
-            has_baseline=job.baseline_job_id is not None,
-            baseline_task_id=task.baseline_task_id,
-            end=_recorded_end(task),
+            has_baseline=row.baseline_job_id is not None,
+            baseline_task_id=row.baseline_task_id,
         )
 
     def _lint(self, file: FileToLint) -> FileReport:
@@ -136,23 +134,24 @@ class FileProcessor:
         return EarlierFindings(self.databases, self.storage)
 
     def _record(self, job_id: str, task_id: str, end: FileOutcome) -> FileOutcome:
-        with self.databases.sync_transaction(BIND) as session:
-            job = repository.lock_job(session, job_id)
-            task = repository.find_task(session, task_id)
-            if job is None or task is None:
-                raise FileNotKnownError(task_id)
-            earlier = _recorded_end(task)
-            if earlier is not None:
-                return earlier
-            repository.record_outcome(session, job, task, end)
+        with self.databases.sync_begin(BIND) as connection:
+            if not file_rows.end_file(connection, task_id, end):
+                earlier = file_rows.find_end(connection, task_id)
+                if earlier is None:
+                    raise FileNotKnownError(task_id)
+                end = earlier
+        self._settle(job_id)
         return end
 
-
-def _recorded_end(task: LintingTask) -> FileOutcome | None:
-    if not FileStatus(task.status).has_ended or task.outcome == FAULT:
-        return None
-    kept = {each.name: getattr(task, each.name) for each in fields(FileOutcome)}
-    return FileOutcome(**{**kept, "status": FileStatus(task.status), "outcome": task.outcome or ""})
+    def _settle(self, job_id: str) -> None:
+        """End the job when this was its last file: after the commit, so that of two that end at
+        the same moment at least one sees the other's outcome.
+        """
+        with self.databases.sync_begin(BIND) as connection:
+            if repository.has_unfinished(connection, job_id):
+                return
+        with self.databases.sync_transaction(BIND) as session:
+            repository.settle_job(session, job_id)
 
 
 def outcome_of(report: FileReport, result_key: str | None, verdict: Verdict) -> FileOutcome:

@@ -24,8 +24,7 @@ from app.plugins.lint.models import (
     LintingTask,
     SubmissionType,
 )
-from app.plugins.lint.processing import FAULT
-from app.plugins.lint.repository import FileOutcome
+from app.plugins.lint.repository import FAULT, FileOutcome
 from app.tasks.models import TaskRun
 from app.tasks.statuses import Status
 
@@ -90,11 +89,14 @@ def _close(session: Session, job_id: str, reasons: Mapping[str, str], archive: b
     if archive:
         _close_archive(job, next(iter(reasons.values())))
         return
-    for row in repository.tasks_of(session, job_id):
-        if row.task_id in reasons and _is_open(row):
-            message = f"The file was not linted: {reasons[row.task_id]}."
-            end = FileOutcome(status=FileStatus.FAILURE, outcome=FAULT, error_message=message)
-            repository.record_outcome(session, job, row, end)
+    repository.record_outcomes(
+        session, job, {run_id: _not_linted(reason) for run_id, reason in reasons.items()}
+    )
+
+
+def _not_linted(reason: str) -> FileOutcome:
+    message = f"The file was not linted: {reason}."
+    return FileOutcome(status=FileStatus.FAILURE, outcome=FAULT, error_message=message)
 
 
 def _close_archive(job: LintingJob, reason: str) -> None:

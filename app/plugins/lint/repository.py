@@ -1,7 +1,8 @@
 """Statements on the lint tables. Each function works in the session that it is given.
 
-A job's row is locked before a row of its files, everywhere, so that two workers never
-wait for each other.
+A job's row is locked before rows of its files, so that two workers never wait for each other. A
+worker that has linted one file takes that file's row alone (`file_rows`). So whoever has written
+outcomes calls `settle_job` after the commit: the last one to commit sees that none is left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,25 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 from app.plugins.lint.models import FileStatus, JobStatus, LintingJob, LintingTask
 
-_UNFINISHED = (FileStatus.PENDING.value, FileStatus.IN_PROGRESS.value)
+UNFINISHED = (FileStatus.PENDING.value, FileStatus.IN_PROGRESS.value)
+# The outcome of a file that met a fault of ours; running its task again lints it again.
+FAULT = "fault"
+
+# Built once: they are sent for every file.
+_CLOSE = update(LintingTask).where(
+    LintingTask.id == bindparam("row_id"), LintingTask.status.in_(UNFINISHED)
+)
+_UNFINISHED_FILE = (
+    select(LintingTask.id)
+    .where(LintingTask.job_id == bindparam("this"), LintingTask.status.in_(UNFINISHED))
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,24 +126,6 @@ def page_of_jobs(
     return session.scalars(statement.limit(limit)).all()
 
 
-def start_task(session: Session, task_id: str) -> None:
-    """Mark a file as in progress, unless its outcome is recorded."""
-    session.execute(
-        update(LintingTask)
-        .where(LintingTask.task_id == task_id, LintingTask.status.in_(_UNFINISHED))
-        .values(status=FileStatus.IN_PROGRESS)
-    )
-
-
-def start_job(session: Session, job_id: str) -> None:
-    """Mark a job as in progress, if it was only accepted so far."""
-    session.execute(
-        update(LintingJob)
-        .where(LintingJob.job_id == job_id, LintingJob.status == JobStatus.ACCEPTED)
-        .values(status=JobStatus.PROCESSING)
-    )
-
-
 def insert_tasks(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert file tasks, all in one statement; every row has the same columns."""
     if rows:
@@ -143,23 +139,34 @@ def record_outcomes(
     mine = select(LintingTask.task_id, LintingTask.id).where(
         LintingTask.job_id == job.job_id,
         LintingTask.task_id.in_(ends),
-        LintingTask.status.in_(_UNFINISHED),
+        LintingTask.status.in_(UNFINISHED),
     )
     rows = session.execute(mine).all()
-    if rows:
-        session.execute(
-            update(LintingTask), [{"id": row.id, **asdict(ends[row.task_id])} for row in rows]
-        )
+    connection = session.connection()
+    # By their primary keys, one by one: a statement over the index would lock what lies between,
+    # and wait for a worker that waits for it.
+    changed = set()
+    for row in rows:
+        end = asdict(ends[row.task_id])
+        if connection.execute(_CLOSE, {"row_id": row.id, **end}).rowcount:
+            changed.add(row.task_id)
+    if changed:
         derive_job_status(session, job)
-    return frozenset(row.task_id for row in rows)
+    return frozenset(changed)
 
 
-def record_outcome(session: Session, job: LintingJob, task: LintingTask, end: FileOutcome) -> None:
-    """Write how a file ended and derive the status of its job, which is locked."""
-    for name, value in asdict(end).items():
-        setattr(task, name, value)
-    session.flush()
-    derive_job_status(session, job)
+def settle_job(session: Session, job_id: str) -> None:
+    """Derive the status of a job that has no unfinished file, in a transaction of its own."""
+    if has_unfinished(session, job_id):
+        return
+    job = lock_job(session, job_id)
+    if job is not None:
+        derive_job_status(session, job)
+
+
+def has_unfinished(session: Session | Connection, job_id: str) -> bool:
+    """Return whether a file of the job has no outcome yet."""
+    return session.execute(_UNFINISHED_FILE, {"this": job_id}).first() is not None
 
 
 def derive_job_status(session: Session, job: LintingJob) -> None:
@@ -167,11 +174,10 @@ def derive_job_status(session: Session, job: LintingJob) -> None:
 
     A message on the job itself counts as a loss.
     """
-    mine = LintingTask.job_id == job.job_id
-    unfinished = select(LintingTask.id).where(mine, LintingTask.status.in_(_UNFINISHED)).limit(1)
-    if session.scalar(unfinished) is not None:
+    if has_unfinished(session, job.job_id):
         job.status, job.passed = JobStatus.PROCESSING, None
         return
+    mine = LintingTask.job_id == job.job_id
     passed = func.sum(case((LintingTask.passed.is_(True), 1), else_=0))
     unknown = func.sum(case((LintingTask.passed.is_(None), 1), else_=0))
     counted = select(LintingTask.status, func.count(), passed, unknown)
@@ -196,7 +202,7 @@ def sum_counts(session: Session, job_id: str) -> Mapping[str, int]:
     """Return the sums over a job's files: how many ended and failed, their findings by severity,
     and what is new and fixed since the baseline.
     """
-    has_ended = LintingTask.status.notin_(_UNFINISHED)
+    has_ended = LintingTask.status.notin_(UNFINISHED)
     sums = {
         "ended": func.sum(case((has_ended, 1), else_=0)),
         "failed": func.sum(case((LintingTask.status == FileStatus.FAILURE, 1), else_=0)),

@@ -257,4 +257,4 @@ def _linter(ctx: TaskContext, *, is_batch: bool = False) -> Linter:
     settings = _settings(ctx)
     niceness = settings.batch_niceness if is_batch else 0
     sandbox = partial(sandboxes(settings.sandbox_limits()).lint, niceness=niceness)
-    return Linter(settings, sandbox, KnownLints(ctx.cache, settings))
+    return Linter(settings, sandbox, KnownLints(ctx.cache, settings, in_turn=is_batch))

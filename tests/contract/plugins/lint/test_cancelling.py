@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from app.plugins.lint import repository
+from app.plugins.lint import file_rows
 from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.expanding import ArchiveExpander
 from app.plugins.lint.settings import LintSettings
@@ -136,7 +136,7 @@ def test_only_who_sees_a_job_and_may_manage_cancels_it(yard: Yard) -> None:
 
 def start(yard: Yard, task_id: str) -> None:
     with yard.worker.databases.sync_transaction("mysql_lint") as session:
-        repository.start_task(session, task_id)
+        file_rows.start_file(session.connection(), task_id)
 
 
 def set_run_status(yard: Yard, run_id: str, status: str) -> None:

@@ -13,7 +13,7 @@ from app.common.ids import new_id
 from app.config.plugins import load_plugins
 from app.config.settings import RedisSettings
 from app.db import Databases, migrations
-from app.plugins.lint import repository
+from app.plugins.lint import file_rows, repository
 from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.expanding import ArchiveExpander, Expansion
 from app.plugins.lint.linting import Linter
@@ -88,26 +88,50 @@ def _status(databases: Databases, job_id: str) -> str:
         return job.status
 
 
-def test_the_second_waits_for_the_first_and_counts_it(databases: Databases) -> None:
+def test_whoever_commits_last_ends_the_job(databases: Databases) -> None:
+    """A worker does not wait for a transaction that closes another file of its job."""
     job_id, (first, second) = _new_job(databases, 2)
-    finished = threading.Event()
-
-    def finish_second() -> None:
-        _processor(databases).process(second)
-        finished.set()
-
     with databases.sync_transaction(BIND) as session:
         job = repository.lock_job(session, job_id)
-        task = repository.find_task(session, first)
         assert job is not None
-        assert task is not None
-        repository.record_outcome(session, job, task, LINTED)
+        assert repository.record_outcomes(session, job, {first: LINTED}) == {first}
         assert job.status == "PROCESSING"
-        thread = threading.Thread(target=finish_second)
+        thread = threading.Thread(target=_processor(databases).process, args=(second,))
         thread.start()
-        assert not finished.wait(0.5)
-    thread.join(20)
-    assert finished.is_set()
+        thread.join(20)
+        assert not thread.is_alive()
+    # Neither has seen the other's outcome, so only the look after the commit can.
+    assert _status(databases, job_id) == "PROCESSING"
+    with databases.sync_transaction(BIND) as session:
+        repository.settle_job(session, job_id)
+    assert _status(databases, job_id) == "COMPLETED"
+
+
+def test_a_file_that_a_worker_has_just_ended_is_not_closed(databases: Databases) -> None:
+    job_id, (task_id,) = _new_job(databases, 1)
+    closed = FileOutcome(status=FileStatus.FAILURE, outcome="cancelled")
+    with databases.sync_transaction(BIND) as session:
+        job = repository.lock_job(session, job_id)
+        assert job is not None
+        # What is read from here on is what was there before the worker's commit.
+        assert len(repository.tasks_of(session, job_id)) == 1
+        with databases.sync_begin(BIND) as connection:
+            assert file_rows.end_file(connection, task_id, LINTED)
+        assert repository.record_outcomes(session, job, {task_id: closed}) == frozenset()
+    with databases.sync_transaction(BIND) as session:
+        repository.settle_job(session, job_id)
+        assert repository.tasks_of(session, job_id)[0].outcome == "linted"
+    assert _status(databases, job_id) == "COMPLETED"
+
+
+def test_an_attempt_that_died_before_it_looked_at_the_job_is_made_good(
+    databases: Databases,
+) -> None:
+    job_id, (task_id,) = _new_job(databases, 1)
+    with databases.sync_begin(BIND) as connection:
+        assert file_rows.end_file(connection, task_id, LINTED)
+    assert _status(databases, job_id) == "PROCESSING"
+    assert _processor(databases).process(task_id).outcome == "linted"
     assert _status(databases, job_id) == "COMPLETED"
 
 

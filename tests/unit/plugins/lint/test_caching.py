@@ -28,6 +28,12 @@ class Shared:
         self.asked += keys
         return {key: self.values[key] for key in keys if key in self.values and not self.gone}
 
+    def set(self, key: str, value: object, ttl_seconds: float | None = None) -> bool:
+        assert ttl_seconds
+        if not self.gone:
+            self.values[key] = value
+        return not self.gone
+
     def get_or_load(
         self, key: str, loader: Callable[[], object], ttl_seconds: float | None = None
     ) -> object:
@@ -46,8 +52,8 @@ def no_twin() -> Iterator[None]:
     forget_known_lints()
 
 
-def lints(shared: Shared, **settings: Any) -> KnownLints:
-    return KnownLints(shared, LintSettings(**settings))
+def lints(shared: Shared, *, in_turn: bool = False, **settings: Any) -> KnownLints:
+    return KnownLints(shared, LintSettings(**settings), in_turn=in_turn)
 
 
 def never() -> KnownLint:
@@ -75,10 +81,12 @@ def test_a_result_comes_back_from_what_the_cache_keeps() -> None:
 def test_rubbish_is_as_good_as_nothing(value: object) -> None:
     assert KnownLint.from_cache(value) is None
     shared = Shared()
-    known = lints(shared)
-    shared.values["key"] = value
-    assert known.find(["key"]) == {}
-    assert known.find_or_lint("key", lambda: KNOWN) == KNOWN
+    for in_turn in (False, True):
+        known = lints(shared, in_turn=in_turn)
+        shared.values["key"] = value
+        forget_known_lints()
+        assert known.find(["key"]) == {}
+        assert known.find_or_lint("key", lambda: KNOWN) == KNOWN
 
 
 def test_a_body_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,32 +95,36 @@ def test_a_body_that_would_fill_the_memory_is_refused(monkeypatch: pytest.Monkey
     assert KnownLint.from_cache(bomb.to_cache()) is None
 
 
-def test_a_lint_is_kept_for_every_process_and_for_this_one() -> None:
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_lint_is_kept_for_every_process_and_for_this_one(*, in_turn: bool) -> None:
     shared = Shared()
-    assert lints(shared).find_or_lint("key", lambda: KNOWN) == KNOWN
+    assert lints(shared, in_turn=in_turn).find_or_lint("key", lambda: KNOWN) == KNOWN
     assert list(shared.values) == ["key"]
     # The shared cache forgets everything or is gone: this process still knows.
     shared.values.clear()
     shared.gone = True
-    assert lints(shared).find_or_lint("key", never) == KNOWN
-    assert lints(shared).find(["key", "other"]) == {"key": KNOWN}
+    assert lints(shared, in_turn=in_turn).find_or_lint("key", never) == KNOWN
+    assert lints(shared, in_turn=in_turn).find(["key", "other"]) == {"key": KNOWN}
 
 
-def test_what_another_process_linted_is_known_here() -> None:
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_what_another_process_linted_is_known_here(*, in_turn: bool) -> None:
     shared = Shared()
-    lints(shared).find_or_lint("key", lambda: KNOWN)
+    lints(shared, in_turn=in_turn).find_or_lint("key", lambda: KNOWN)
     forget_known_lints()
-    assert lints(shared).find(["other", "key", "key"]) == {"key": KNOWN}
+    shared.asked.clear()
+    assert lints(shared, in_turn=in_turn).find(["other", "key", "key"]) == {"key": KNOWN}
     assert shared.asked == ["other", "key"]
-    assert lints(shared).find_or_lint("key", never) == KNOWN
+    assert lints(shared, in_turn=in_turn).find_or_lint("key", never) == KNOWN
 
 
-def test_no_result_is_not_kept() -> None:
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_no_result_is_not_kept(*, in_turn: bool) -> None:
     shared = Shared()
     for _ in range(2):
-        assert lints(shared).find_or_lint("key", lambda: None) is None
+        assert lints(shared, in_turn=in_turn).find_or_lint("key", lambda: None) is None
     assert shared.values == {}
-    assert lints(shared).find_or_lint("key", lambda: KNOWN) == KNOWN
+    assert lints(shared, in_turn=in_turn).find_or_lint("key", lambda: KNOWN) == KNOWN
 
 
 def test_nothing_is_kept_when_the_settings_say_so() -> None:
