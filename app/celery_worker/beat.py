@@ -10,12 +10,11 @@ from app.celery_worker.site import site_of
 
 
 class DatabaseScheduler(Scheduler):
-    """Sweeps and archives every `sweep_interval_seconds`; sends a plain `beat_schedule` as well."""
+    """Keeps house every `sweep_interval_seconds`; sends a plain `beat_schedule` as well."""
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
         site = site_of(app)
         self._housekeeper = Housekeeper(site)
-        self._interval = site.settings.celery.sweep_interval_seconds
         self._next_round = 0.0
         super().__init__(app, *args, **kwargs)
 
@@ -26,10 +25,9 @@ class DatabaseScheduler(Scheduler):
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do what is due; return the seconds until the next tick."""
         plain = super().tick(*args, **kwargs)
-        now = time.monotonic()
-        if now >= self._next_round:
-            self._next_round = now + self._interval
-            self._housekeeper.run()
+        if time.monotonic() >= self._next_round:
+            pause = self._housekeeper.run()
+            self._next_round = time.monotonic() + pause
         left = max(0.0, self._next_round - time.monotonic())
         return float(min(left, plain))
 

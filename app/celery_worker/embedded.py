@@ -97,9 +97,9 @@ class EmbeddedWorker:
 
     def _keep_house(self) -> None:
         housekeeper = Housekeeper(site_of(self._app))
-        interval = self._settings.celery.sweep_interval_seconds
+        pause = self._settings.celery.sweep_interval_seconds
         try:
-            while not self._ended.wait(interval):
-                housekeeper.run()
+            while not self._ended.wait(pause):
+                pause = housekeeper.run()
         finally:
             housekeeper.close()

@@ -1,8 +1,10 @@
-"""One round of housekeeping: schedules that are due, the sweep of the rows, then the archive of
-the dead-letter queues.
+"""One round of housekeeping: a look at what there is to do, schedules that are due, the sweep of
+the rows, then the archive of the dead-letter queues.
 """
 
 import asyncio
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from kombu import Connection
@@ -37,8 +39,11 @@ class Housekeeper:
     use.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, clock: Callable[[], float] = time.monotonic) -> None:
         self._site = site
+        self._clock = clock
+        self._interval = site.settings.celery.sweep_interval_seconds
+        self._look_at = clock()
         self._runner = asyncio.Runner()
         self._services: Services | None = None
         self._sweeping: Sweeping | None = None
@@ -52,13 +57,17 @@ class Housekeeper:
         self._failing = False
         self._misfiring = False
 
-    def run(self) -> None:
-        """Do one round; what fails is logged and tried again in the next."""
+    def run(self) -> float:
+        """Do one round; what fails is logged and tried again in the next. Return the seconds until
+        the next round.
+
+        The rows are looked at only when it is time: an idle beat is to ask little.
+        """
         handle_with_care()
         self._running = True
         try:
-            self._fire()
-            run_on(self._runner, self._open().sweep())
+            if self._clock() >= self._look_at:
+                self._sweep()
             self._archive()
         except BROKER_TROUBLE as error:
             _log.warning("housekeeping.delayed", error=repr(error))
@@ -71,6 +80,8 @@ class Housekeeper:
             self._failing = False
         finally:
             self._running = False
+        # The dead-letter queues are looked at in every interval.
+        return min(self._interval, max(0.0, self._look_at - self._clock()))
 
     def close(self) -> None:
         """Let go of everything; nothing happens in the middle of a round (a signal's handler)."""
@@ -84,19 +95,37 @@ class Housekeeper:
         self._runner.close()
         self._runner = asyncio.Runner()
 
-    def _fire(self) -> None:
-        """Fire what is due; whatever is wrong with schedules does not hold up the sweep."""
-        try:
-            if self._firing is None:
-                firing = self._site.firing_factory(self._open_once())
-                run_on(self._runner, firing.begin())
+    def _sweep(self) -> None:
+        now = self._clock()
+        self._look_at = now + self._interval
+        self._bring_schedules()
+        agenda = run_on(self._runner, self._open().look())
+        if agenda.is_due(agenda.fires_at):
+            self._fire()
+        run_on(self._runner, self._open().sweep(agenda))
+        if not self._misfiring:
+            self._look_at = now + agenda.seconds_until_next(self._interval)
+
+    def _bring_schedules(self) -> None:
+        """Make ready to fire; whatever is wrong with schedules does not hold up the sweep."""
+        if self._firing is None:
+            firing = self._site.firing_factory(self._open_once())
+            if self._try_firing(firing.begin()):
                 self._firing = firing
-            run_on(self._runner, self._firing.fire_due())
+
+    def _fire(self) -> None:
+        if self._firing is not None:
+            self._try_firing(self._firing.fire_due())
+
+    def _try_firing(self, step: Coroutine[Any, Any, object]) -> bool:
+        try:
+            run_on(self._runner, step)
         except Exception as error:  # noqa: BLE001 - the next round tries again
             _log.warning("firing.failed", error=repr(error), exc_info=not self._misfiring)
             self._misfiring = True
         else:
             self._misfiring = False
+        return not self._misfiring
 
     def _open(self) -> Sweeping:
         if self._sweeping is None:

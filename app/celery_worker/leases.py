@@ -99,8 +99,12 @@ class LeaseKeeper:
 
     def _tell(self, databases: Databases) -> None:
         with GATE:
-            self._presence.tell(databases)
+            paused = self._presence.tell(databases)
             self._hearing.check(databases)
+        # A consumer without a connection has none; it reads what is paused when it connects.
+        watch = getattr(getattr(self._worker, "consumer", None), "pauses", None)
+        if watch is not None:
+            watch.hear(paused)
 
     def _try(self, failure: str, step: Callable[[Databases], None], databases: Databases) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Paused queues: a worker reads their table and consumes from the others only; drained, from none.
+"""Paused queues: a worker hears of them and consumes from the others only; drained, from none.
 
 What it has taken from a paused queue and not begun goes back to the head of that queue; what runs
 ends. Nothing is kept in a process: a worker that starts or reconnects reads the table first.
@@ -6,7 +6,7 @@ ends. Nothing is kept in a process: a worker that starts or reconnects reads the
 
 import contextlib
 import threading
-from typing import Any, Final
+from typing import Any
 
 from celery import bootsteps
 from celery.utils.log import get_logger as get_celery_logger
@@ -23,9 +23,6 @@ from app.tasks.queues import pauses_of
 _log = get_logger(__name__)
 _celery_log = get_celery_logger(__name__)
 
-# A pause is obeyed after this long at the latest.
-POLL_SECONDS: Final = 2.0
-
 
 class ObeyPauses(bootsteps.StartStopStep):
     """Keeps a consumer off the queues that somebody has paused, from its first message on."""
@@ -34,60 +31,57 @@ class ObeyPauses(bootsteps.StartStopStep):
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)
-        self._watch: PauseWatch | None = None
+        c.pauses = None
 
     def start(self, c: Any) -> None:
         # Once for each connection; the loop that consumes starts after all steps.
-        self._watch = PauseWatch(c)
-        self._watch.begin()
+        c.pauses = Pauses(c)
+        c.pauses.begin()
 
-    def stop(self, c: Any) -> None:  # noqa: ARG002 - Celery's signature
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.end()
+    def stop(self, c: Any) -> None:
+        pauses, c.pauses = c.pauses, None
+        if pauses is not None:
+            pauses.end()
 
 
-class PauseWatch:
-    """A thread that reads which classes are paused and has the consumer's own thread obey."""
+class Pauses:
+    """Has the consumer's own thread obey the pauses that the worker hears of with each heartbeat
+    (`app.celery_worker.leases`).
+    """
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
-        self._databases = Databases(site_of(consumer.app).settings.databases)
         self._ended = threading.Event()
-        self._failing = False
-        self._obeyed: frozenset[str] = frozenset()
+        # What was obeyed on the connection before is obeyed until something else is heard.
+        self._obeyed: frozenset[str] = consumer.app.amqp.queues.paused
 
     def begin(self) -> None:
-        """Obey what the table says now, then go on watching it."""
-        self._look(self._obey)
-        threading.Thread(target=self._run, name="taskyard-pauses", daemon=True).start()
-
-    def end(self) -> None:
-        """Watch no more; a look that is under way changes nothing."""
-        self._ended.set()
-
-    def _run(self) -> None:
-        while not self._ended.wait(POLL_SECONDS):
-            self._look(self._tell)
-        self._databases.dispose_sync()
-
-    def _look(self, act: Any) -> None:
+        """Obey what the table says now; without a database what was paused waits to be heard."""
+        databases = Databases(site_of(self._consumer.app).settings.databases)
         try:
             with GATE:
-                paused = self._read()
+                paused = pauses_of(databases, self._consumer.hostname)
         except Exception as error:  # noqa: BLE001 - a database that is away comes back
-            # What was paused stays paused. Once for each outage, not every second of it.
-            if not self._failing:
-                _log.warning("pauses.not_read", error=repr(error))
-            self._failing = True
+            _log.warning("pauses.not_read", error=repr(error))
             return
-        self._failing = False
-        if paused != self._obeyed:
-            act(paused)
+        finally:
+            databases.dispose_sync()
+        classes = self._classes(paused)
+        if classes != self._obeyed:
+            self._obey(classes)
 
-    def _read(self) -> frozenset[str]:
+    def end(self) -> None:
+        """Obey no more."""
+        self._ended.set()
+
+    def hear(self, paused: frozenset[str] | None) -> None:
+        """Take the paused classes, None when the worker is drained; called on any thread."""
+        classes = self._classes(paused)
+        if classes != self._obeyed and not self._ended.is_set():
+            self._tell(classes)
+
+    def _classes(self, paused: frozenset[str] | None) -> frozenset[str]:
         """Return the classes not to consume from: all of them while the worker is drained."""
-        paused = pauses_of(self._databases, self._consumer.hostname)
         return frozenset(site_of(self._consumer.app).queue_classes) if paused is None else paused
 
     def _tell(self, paused: frozenset[str]) -> None:
@@ -97,7 +91,7 @@ class PauseWatch:
             inproc.broker().interrupt()
 
     def _obey_again(self, paused: frozenset[str]) -> None:
-        # Told twice when the thread is slower than the polls, and too late when it reconnects.
+        # Told twice when the thread is slower than the heartbeats, and too late when it reconnects.
         if self._ended.is_set() or paused == self._obeyed:
             return
         self._obey(paused)

@@ -15,10 +15,13 @@ class Presence:
         self._worker = worker
         self._is_new = True
 
-    def tell(self, databases: Databases) -> None:
-        """Write the row; the first time as a worker that has just started."""
-        announce(databases, self._facts(), is_new=self._is_new)
+    def tell(self, databases: Databases) -> frozenset[str] | None:
+        """Write the row, the first time as a worker that has just started; return the paused
+        classes, None when this worker is drained.
+        """
+        paused = announce(databases, self._facts(), is_new=self._is_new)
         self._is_new = False
+        return paused
 
     def end(self, databases: Databases) -> None:
         """Delete the row: the worker ends as it was told to."""

@@ -9,6 +9,7 @@ from celery import Celery
 
 from app.celery_worker.topology import Topology
 from app.config.settings import Settings
+from app.tasks.agenda import Agenda
 from app.tasks.execution import Disposition
 from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
@@ -40,7 +41,9 @@ class Execution(Protocol):
 class Sweeping(Protocol):
     """What the rows need from time to time (`app.tasks.sweeper.Sweeper`)."""
 
-    async def sweep(self) -> object: ...
+    async def look(self) -> Agenda: ...
+
+    async def sweep(self, found: Agenda) -> object: ...
 
     async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None: ...
 

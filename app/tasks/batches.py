@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.common import failpoints
@@ -179,10 +179,15 @@ class Batches:
         return await self.get(batch_id, principal)
 
 
+def batches_before(days: int) -> ColumnElement[bool]:
+    """The condition on the batches that are so old and have no runs left."""
+    empty = ~select(_RUN.id).where(_RUN.batch_id == _BATCH.id).exists()
+    return and_(_BATCH.created_at < db_now_plus(-86_400.0 * days), empty)
+
+
 async def forget_batches(databases: Databases, days: int, limit: int) -> None:
     """Delete up to `limit` batches that are so old and have no runs left."""
-    empty = ~select(_RUN.id).where(_RUN.batch_id == _BATCH.id).exists()
-    old = select(_BATCH.id).where(_BATCH.created_at < db_now_plus(-86_400.0 * days), empty)
+    old = select(_BATCH.id).where(batches_before(days))
     async with databases.begin(APPLICATION_BIND) as connection:
         await connection.execute(
             delete(Batch).where(Batch.id.in_(old.limit(limit).scalar_subquery()))

@@ -11,9 +11,9 @@ from app.common.findings import Finding, good
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.db.types import db_now, db_now_plus
+from app.tasks.agenda import DUTY
 from app.tasks.models import Lease, TaskRun
 from app.tasks.statuses import WAITING, Status
-from app.tasks.sweeper import DUTY
 
 _SECONDS = 60.0
 _RUN = TaskRun.__table__.c

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -244,9 +244,14 @@ async def _tell_of_equal_runs(
     )
 
 
+def firings_before(days: int) -> ColumnElement[bool]:
+    """The condition on the rows of the history that are older."""
+    return _FIRING.fired_at < db_now_plus(-86_400.0 * days)
+
+
 async def forget_firings(databases: Databases, days: int, limit: int) -> int:
     """Delete at most so many rows of the history that are older; return how many."""
-    old = select(_FIRING.id).where(_FIRING.fired_at < db_now_plus(-86_400.0 * days)).limit(limit)
+    old = select(_FIRING.id).where(firings_before(days)).limit(limit)
     async with databases.begin(APPLICATION_BIND) as connection:
         statement = delete(ScheduleFiring).where(_FIRING.id.in_(old.scalar_subquery()))
         return (await connection.execute(statement)).rowcount

@@ -2,6 +2,8 @@
 from new.
 """
 
+from typing import Any
+
 from sqlalchemy import case, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -17,7 +19,14 @@ async def hold(databases: Databases, duty: str, holder: str, seconds: float) -> 
     """Take or renew the lease of a duty in one statement; return its term, None while another holds
     it.
     """
-    dialect = postgresql if databases.dialect(APPLICATION_BIND) == "postgresql" else sqlite
+    claim = claim_of(databases.dialect(APPLICATION_BIND), duty, holder, seconds)
+    async with databases.autocommit(APPLICATION_BIND) as connection:
+        return (await connection.execute(claim)).scalar_one_or_none()
+
+
+def claim_of(dialect_name: str, duty: str, holder: str, seconds: float) -> Any:
+    """Return the statement that takes or renews the lease and returns its term, or no row."""
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
     claim = dialect.insert(Lease).values(
         name=duty, holder=holder, term=1, expires_at=db_now_plus(seconds)
     )
@@ -31,5 +40,4 @@ async def hold(databases: Databases, duty: str, holder: str, seconds: float) -> 
         },
         where=or_(is_renewal, _LEASE.expires_at < db_now()),
     )
-    async with databases.autocommit(APPLICATION_BIND) as connection:
-        return (await connection.execute(claim.returning(_LEASE.term))).scalar_one_or_none()
+    return claim.returning(_LEASE.term)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Float, Select, Text, bindparam, case, func, null, select, text, update
+from sqlalchemy import Float, Select, Text, and_, bindparam, case, func, null, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
@@ -37,6 +37,7 @@ _IS_LIVE: Final = _RUN.finished_at.is_(None)
 _WAITS: Final = _RUN.status.in_(WAITING)
 # What waits on a paused queue cannot come when it is called, and must not keep others waiting.
 _CAN_COME: Final = _RUN.queue.not_in(select(QueuePause.queue))
+IS_HELD: Final = and_(_IS_LIVE, _WAITS, _RUN.held_until > db_now_plus(-_CALLED_SECONDS), _CAN_COME)
 _HOLDS: Final = (_RUN.status == Status.RUNNING, _RUN.lease_expires_at >= db_now())
 
 
@@ -153,7 +154,7 @@ def _waiting_keys() -> Select[Any]:
             func.min(_RUN.function).label("function"),
             func.sum(case((_RUN.held_until <= db_now(), 1), else_=0)).label("called"),
         )
-        .where(_IS_LIVE, _WAITS, _RUN.held_until > db_now_plus(-_CALLED_SECONDS), _CAN_COME)
+        .where(IS_HELD)
         .group_by(_RUN.limit_key)
         .limit(_MOST_KEYS)
         .subquery()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import String, and_, case, cast, delete, func, null, or_, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection, Row
 
 from app.common.errors import Forbidden
 from app.config.settings import APPLICATION_BIND
@@ -120,12 +120,22 @@ class Queues:
 
 def pauses_of(databases: Databases, worker: str) -> frozenset[str] | None:
     """Return the paused classes, None when the worker is drained; it blocks, for the main process
-    of a worker. One statement, since an idle worker asks for nothing more often.
+    of a worker.
     """
-    is_drained = and_(_WORKER.name == worker, _WORKER.drained_at.is_not(None))
-    drained = select(cast(null(), String)).where(is_drained)
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
-        found = connection.execute(union_all(select(_PAUSE.queue), drained)).scalars().all()
+        return read_pauses(connection, worker)
+
+
+def read_pauses(connection: Connection, worker: str) -> frozenset[str] | None:
+    """`pauses_of` on an open connection."""
+    return pauses_in(connection, select(_WORKER.drained_at).where(_WORKER.name == worker))
+
+
+def pauses_in(connection: Connection, worker: Any) -> frozenset[str] | None:
+    """Return what `pauses_of` does; the statement `worker` gives `drained_at` of the worker."""
+    told = worker.cte("told")
+    drained = select(cast(null(), String)).where(told.c.drained_at.is_not(None))
+    found = connection.execute(union_all(select(_PAUSE.queue), drained)).scalars().all()
     return None if None in found else frozenset(found)
 
 

@@ -7,17 +7,28 @@ other runs, runs that failed for good, whose dead letter must not lose them, and
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.engine import Row
 
 from app.common.logging import get_logger
 from app.common.metrics import PURGED
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
-from app.tasks.batches import forget_batches
-from app.tasks.firing import forget_firings
+from app.tasks.batches import batches_before, forget_batches
+from app.tasks.firing import firings_before, forget_firings
 from app.tasks.limit_models import RateBucket
 from app.tasks.models import DeadLetter, IdempotencyRecord, TaskRun
 from app.tasks.results import RESULTS, result_folder
@@ -86,15 +97,33 @@ class Retention:
             and_(_HAS_OWN_DAYS, _HAS_NO_LETTER, _RUN.retention_days == one, _ended_before(one))
             for one in await self._own_days()
         ]
-        return [
-            self._forget_letters,
-            *(self._forgetting(condition) for condition in (*own, plain, dead)),
-            self._forget_keys,
-            self._forget_rates,
-            self._forget_firings,
-            self._forget_batches,
-            *(self._count(purge, "identities") for purge in self._expired),
-        ]
+        rules = [self._count(purge, "identities") for purge in self._expired]
+        if own or await self._is_any_old(plain, dead):
+            rules += [
+                self._forget_letters,
+                *(self._forgetting(condition) for condition in (*own, plain, dead)),
+                self._forget_keys,
+                self._forget_rates,
+                self._forget_firings,
+                self._forget_batches,
+            ]
+        return rules
+
+    async def _is_any_old(self, *runs: ColumnElement[bool]) -> bool:
+        """Return whether a rule has anything to delete: mostly none has, and one question is
+        cheaper than so many transactions.
+        """
+        settings = self._settings
+        old = or_(
+            *(exists().where(_HAS_ENDED, condition) for condition in runs),
+            exists().where(_LETTER.created_at < _days_ago(settings.dead_letters_days)),
+            exists().where(IdempotencyRecord.expires_at < db_now()),
+            exists().where(RateBucket.next_at < db_now_plus(-_UNUSED_SECONDS)),
+            exists().where(firings_before(settings.schedule_firings_days)),
+            exists().where(batches_before(settings.runs_days)),
+        )
+        async with self._databases.autocommit(APPLICATION_BIND) as connection:
+            return bool((await connection.execute(select(old))).scalar_one())
 
     async def _own_days(self) -> list[float]:
         """Return every `retention_days` that an ended run has, each by one look at the index."""
@@ -149,7 +178,7 @@ class Retention:
         PURGED.labels("results").inc(len(refs))
 
     async def _forget_letters(self) -> int:
-        old = _LETTER.created_at < db_now_plus(-_DAY_SECONDS * self._settings.dead_letters_days)
+        old = _LETTER.created_at < _days_ago(self._settings.dead_letters_days)
         some = select(_LETTER.id).where(old).order_by(_LETTER.created_at).limit(self._limit)
         async with self._databases.begin(APPLICATION_BIND) as connection:
             gone = await connection.execute(
@@ -192,4 +221,8 @@ class Retention:
 
 
 def _ended_before(days: float) -> ColumnElement[bool]:
-    return _RUN.finished_at < db_now_plus(-_DAY_SECONDS * days)
+    return _RUN.finished_at < _days_ago(days)
+
+
+def _days_ago(days: float) -> ColumnElement[datetime]:
+    return db_now_plus(-_DAY_SECONDS * days)

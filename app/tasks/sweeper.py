@@ -11,14 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    and_,
-    literal_column,
-    select,
-    update,
-)
+from sqlalchemy import Select, and_, select, update
 from sqlalchemy.engine import Row
 
 from app.common.ids import new_id
@@ -26,6 +19,8 @@ from app.common.logging import get_logger
 from app.common.metrics import SWEPT
 from app.config.settings import APPLICATION_BIND
 from app.db.types import db_now, db_now_plus
+from app.tasks import agenda
+from app.tasks.agenda import DUTY, IS_EXPIRING, IS_RUNNING, IS_UNPUBLISHED, LEASE_SECONDS, Agenda
 from app.tasks.dead_letter_archive import archive, fail_for_good
 from app.tasks.frozen_sessions import end_frozen_sessions
 from app.tasks.leadership import hold
@@ -41,16 +36,11 @@ from app.tasks.transitions import (
     apply,
 )
 
-DUTY = "sweeper"
-_LEASE_SECONDS = 10.0
 _LIMIT = 500
 _FROZEN_SECONDS = 10.0
 # How long between two looks for overdue runs, as a share of the time after which they are.
 _LOOKS_FOR_OVERDUE = 1 / 6
 _RUN = TaskRun.__table__.c
-# Written out, not bound: a partial index serves only a condition that the planner can read.
-_IS_RUNNING: ColumnElement[bool] = literal_column("status = 'RUNNING'")
-_IS_WAITING: ColumnElement[bool] = literal_column("status IN ('PENDING', 'SCHEDULED', 'RETRYING')")
 _IS_KEPT = and_(DeadLetter.run_id.is_not(None), DeadLetter.discarded_at.is_(None))
 _LOST = {
     "type": "WorkerLost",
@@ -88,42 +78,65 @@ class Sweeper:
         self._term: int | None = None
         self._renew_at = 0.0
 
-    async def sweep(self) -> bool:
-        """Make one round; return whether this process leads, to the end of it.
+    async def look(self) -> Agenda:
+        """Take or renew the lead and return what there is to do, for the next `sweep`."""
+        now = self._clock()
+        try:
+            found = await agenda.look(
+                self._databases,
+                self._holder,
+                self._overdue.is_old,
+                asks_overdue=now >= self._overdue_at,
+            )
+        except Exception:
+            self._was_away = True
+            raise
+        self._note_term(now, found.term)
+        if now >= self._overdue_at:
+            self._overdue_at = now + self._celery.overdue_after_seconds * _LOOKS_FOR_OVERDUE
+        return found
+
+    async def sweep(self, found: Agenda | None = None) -> bool:
+        """Do what the look has found; return whether this process leads, to the end of it.
 
         A leader that stood still between two steps ends its round when another has taken over.
         """
-        if not await self._leads():
+        found = found or await self.look()
+        if found.term is None:
             return False
-        for step in (
-            self._take_back_lost,
-            self._expire,
-            self._send_unpublished,
-            self._send_overdue,
-            self._call_waiting,
-            self._forget_old,
+        for step, is_due in (
+            (self._take_back_lost, found.is_due(found.lost_at)),
+            (self._expire, found.is_due(found.expires_at)),
+            (self._send_unpublished, found.has_unpublished),
+            (self._send_overdue, found.has_overdue),
+            (self._call_waiting, found.has_held),
+            (self._forget_old, self._clock() >= self._purge_at),
         ):
             if self._clock() >= self._renew_at and not await self._leads():
                 log.warning("leadership lost in the middle of a round", term=self._term)
                 return False
-            await step()
+            if is_due:
+                await step()
         return True
 
     async def _forget_old(self) -> None:
-        """Purge when it is time to; the next sweep goes on with what the budget has left over."""
+        """Purge; the next sweep goes on with what the budget has left over."""
         now = self._clock()
-        if now >= self._purge_at:
-            is_done = await self._retention.purge()
-            self._purge_at = now + (self._interval if is_done else 0.0)
+        is_done = await self._retention.purge()
+        self._purge_at = now + (self._interval if is_done else 0.0)
 
     async def _leads(self) -> bool:
         now = self._clock()
         try:
-            term = await hold(self._databases, DUTY, self._holder, _LEASE_SECONDS)
+            term = await hold(self._databases, DUTY, self._holder, LEASE_SECONDS)
         except Exception:
             self._was_away = True
             raise
-        self._renew_at = now + _LEASE_SECONDS / 2
+        self._note_term(now, term)
+        return term is not None
+
+    def _note_term(self, now: float, term: int | None) -> None:
+        self._renew_at = now + LEASE_SECONDS / 2
         if term not in (None, self._term):
             log.info("leads the sweeps", term=term)
             self._term = term
@@ -131,7 +144,6 @@ class Sweeper:
             # No worker could beat either; the living ones get the time for it.
             self._was_away = False
             self._spares_workers_until = self._clock() + 2 * self._celery.heartbeat_seconds
-        return term is not None
 
     async def archive_dead_letter(self, facts: Mapping[str, Any]) -> None:
         """Keep a message that ended in a dead-letter queue; when this returns it may be
@@ -143,10 +155,7 @@ class Sweeper:
         """Send what was never confirmed, all of it as long as the broker takes it."""
         silent = db_now_plus(-self._celery.unpublished_after_seconds)
         unpublished = select(TaskRun.__table__, db_now().label("now")).where(
-            _RUN.published_at.is_(None),
-            _RUN.finished_at.is_(None),
-            _IS_WAITING,
-            _RUN.updated_at < silent,
+            IS_UNPUBLISHED, _RUN.updated_at < silent
         )
         while True:
             rows = await self._due(unpublished)
@@ -156,12 +165,8 @@ class Sweeper:
 
     async def _send_overdue(self) -> None:
         """Send again what is due and was published, but whose message is gone."""
-        now = self._clock()
-        if now < self._overdue_at:
-            return
         async for lost in self._overdue.lost():
             await self._send_lost([row.id for row in lost])
-        self._overdue_at = now + self._celery.overdue_after_seconds * _LOOKS_FOR_OVERDUE
 
     async def _send_lost(self, ids: list[str]) -> None:
         if not ids:
@@ -196,7 +201,7 @@ class Sweeper:
         recovered = []
         # A worker that stands still in the middle of its commit holds its row; the others' runs
         # must not wait for it.
-        lost = select(TaskRun.__table__).where(_IS_RUNNING, _RUN.lease_expires_at < db_now())
+        lost = select(TaskRun.__table__).where(IS_RUNNING, _RUN.lease_expires_at < db_now())
         for row in await self._due(lost.with_for_update(key_share=True, skip_locked=True)):
             values = {
                 "run_id": row.id,
@@ -225,12 +230,7 @@ class Sweeper:
             return await connection.run_sync(fail_for_good, GIVE_UP, row, values, None)
 
     async def _expire(self) -> None:
-        statement = select(TaskRun.__table__).where(
-            _RUN.expires_at.is_not(None),
-            _RUN.finished_at.is_(None),
-            _IS_WAITING,
-            _RUN.expires_at <= db_now(),
-        )
+        statement = select(TaskRun.__table__).where(IS_EXPIRING, _RUN.expires_at <= db_now())
         for row in await self._due(statement):
             if (
                 await apply(self._databases, EXPIRE, {"run_id": row.id, "actor": "sweeper"})

@@ -14,6 +14,7 @@ from app.db import Databases
 from app.db.types import db_now, db_now_plus
 from app.tasks.audit import Change, write_audit
 from app.tasks.errors import WorkerNotFound
+from app.tasks.queues import pauses_in, read_pauses
 from app.tasks.requests import Caller
 from app.tasks.worker_models import WorkerPresence
 
@@ -100,8 +101,9 @@ _NOT_DRAINED: Final[dict[str, Any]] = {
 }
 
 
-def announce(databases: Databases, facts: WorkerFacts, *, is_new: bool) -> None:
-    """Tell that the worker is there; it blocks, for the main process of a worker.
+def announce(databases: Databases, facts: WorkerFacts, *, is_new: bool) -> frozenset[str] | None:
+    """Tell that the worker is there, and return what `pauses_of` does; it blocks, for the main
+    process of a worker. One statement on PostgreSQL: an idle worker sends nothing more often.
 
     A new one is not drained, whatever was said of the one of its name before.
     """
@@ -118,10 +120,15 @@ def announce(databases: Databases, facts: WorkerFacts, *, is_new: bool) -> None:
         index_elements=["name"], set_={**told, **fresh}
     )
     with databases.sync_autocommit(APPLICATION_BIND) as connection:
-        connection.execute(statement)
+        if is_sqlite:
+            connection.execute(statement)
+            paused = read_pauses(connection, facts.name)
+        else:
+            paused = pauses_in(connection, statement.returning(_WORKER.drained_at))
         if is_new:
             forgotten = _WORKER.seen_at < db_now_plus(-_FORGOTTEN_AFTER_SECONDS)
             connection.execute(delete(WorkerPresence).where(forgotten))
+        return paused
 
 
 def leave(databases: Databases, name: str) -> None:

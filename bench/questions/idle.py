@@ -2,8 +2,8 @@
 
 API, worker and beat have done some work and then have none. Each talks to PostgreSQL through a
 door of its own that counts the statements, BEGIN and COMMIT included; the processor time is the
-kernel's count for the process and all below it. The bars are for a worker; API and beat stand
-beside it.
+kernel's count for the process and all below it. The bars are for a worker alone and for a worker
+with its beat; the API stands beside them.
 """
 
 import contextlib
@@ -21,10 +21,13 @@ from bench.sides import OURS
 
 TITLE = "nothing to do"
 QUERIES, SHARE = "statements", "processor time"
-_WORKER = "taskyard worker"
+_WORKER, _BEAT = "taskyard worker", "taskyard beat"
+_BOTH = "worker and beat"
 BARS = (
     Bar(QUERIES, _WORKER, None, "at most", 1.0),
     Bar(SHARE, _WORKER, None, "at most", 1.0),
+    Bar(QUERIES, _BOTH, None, "at most", 1.0),
+    Bar(SHARE, _BOTH, None, "at most", 1.0),
 )
 _SETTLE_SECONDS = 10.0
 _SECONDS = 30.0
@@ -32,7 +35,7 @@ _SECONDS = 30.0
 
 def measure(bench: Bench) -> None:
     """Look at the three kinds of processes, one window per round."""
-    roles = (_WORKER, "taskyard api", "taskyard beat")
+    roles = (_WORKER, "taskyard api", _BEAT)
     url = make_url(bench.yard.database("taskyard"))
     with contextlib.ExitStack() as stack:
         doors = {
@@ -46,8 +49,8 @@ def measure(bench: Bench) -> None:
         control = stack.enter_context(bench.yard.control(OURS))
         api = stack.enter_context(serving(bench.yard, OURS, through["taskyard api"]))
         process, tally = stack.enter_context(bench.yard.worker(OURS, through[_WORKER]))
-        beat = stack.enter_context(bench.yard.beat(through["taskyard beat"]))
-        processes = {_WORKER: process, "taskyard api": api.process, "taskyard beat": beat}
+        beat = stack.enter_context(bench.yard.beat(through[_BEAT]))
+        processes = {_WORKER: process, "taskyard api": api.process, _BEAT: beat}
         control.call("stamped", count=20, gap=0.05)
         wait_for_count(process, tally, 20)
         time.sleep(_SETTLE_SECONDS)
@@ -66,9 +69,14 @@ def _window(
         role: (doors[role].statements, cpu_seconds(processes[role].popen.pid)) for role in doors
     }
     time.sleep(seconds)
+    made: dict[str, float] = {}
+    spent: dict[str, float] = {}
     for role, (statements, used) in before.items():
         processes[role].check()
-        made = doors[role].statements - statements
-        spent = cpu_seconds(processes[role].popen.pid) - used
-        bench.note(QUERIES, role, number, made / seconds, "1/s")
-        bench.note(SHARE, role, number, 100 * spent / seconds, "% of a core")
+        made[role] = (doors[role].statements - statements) / seconds
+        spent[role] = 100 * (cpu_seconds(processes[role].popen.pid) - used) / seconds
+    for found in (made, spent):
+        found[_BOTH] = found[_WORKER] + found[_BEAT]
+    for role, value in made.items():
+        bench.note(QUERIES, role, number, value, "1/s")
+        bench.note(SHARE, role, number, spent[role], "% of a core")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from app.celery_worker.pauses import POLL_SECONDS
 from app.tasks.queues import QueueState
 from tests.contract.broker.yards import Yard, await_it, embedded_yard, real_yard
 from tests.harness import Somebody
@@ -97,7 +96,7 @@ def test_a_drained_worker_ends_what_runs_and_takes_no_more(yard: Yard, tmp_path:
     name = await_it(running, lambda: repr(yard.runner.run(workers.list())))
     yard.runner.run(workers.drain(name, Somebody()))
     await_it(lambda: state(yard).consumers == 0 or yard.worker_pid, lambda: repr(state(yard)))
-    time.sleep(POLL_SECONDS + 1)
+    time.sleep(yard.services.settings.celery.heartbeat_seconds + 1)
     (tmp_path / "go").touch()
     assert yard.await_status(held, "SUCCEEDED").attempt == 1
     waiting = yard.submit("probe.echo_text", {"text": "later"})

@@ -65,9 +65,10 @@ def test_a_drain_is_kept_over_heartbeats_and_told_once(yard: Installation) -> No
     databases = yard.services.databases
     before = len(yard.run(audit_of(databases, "worker", "w-1@h")))
     assert pauses_of(databases, "w-1@h") == frozenset()
+    assert announce(databases, FACTS, is_new=False) == frozenset()
     drain(yard, "first")
     drain(yard, "second")
-    announce(databases, FACTS, is_new=False)
+    assert announce(databases, FACTS, is_new=False) is None
     row = yard.run(yard.services.workers.get("w-1@h"))
     assert (row.drained_by, row.drain_reason) == ("ada", "first")
     assert pauses_of(databases, "w-1@h") is None
@@ -84,7 +85,7 @@ def test_a_drain_is_kept_over_heartbeats_and_told_once(yard: Installation) -> No
 
 def test_a_worker_that_starts_again_is_not_drained(yard: Installation) -> None:
     drain(yard)
-    announce(yard.services.databases, FACTS, is_new=True)
+    assert announce(yard.services.databases, FACTS, is_new=True) == frozenset()
     row = yard.run(yard.services.workers.get("w-1@h"))
     assert (row.drained_at, row.drained_by, row.drain_reason) == (None, None, None)
 

@@ -18,9 +18,9 @@ from app.db import Databases
 from app.db.diagnosis import check_databases
 from app.db.types import db_now_plus
 from app.redis.diagnosis import check_redis
+from app.tasks.agenda import DUTY
 from app.tasks.diagnosis import check_rows
 from app.tasks.models import Lease
-from app.tasks.sweeper import DUTY
 from tests.harness import migrate, settings_on
 from tests.services import Services
 

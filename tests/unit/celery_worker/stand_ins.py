@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, Final, cast
 
 from app.celery_worker.site import Site
 from app.celery_worker.topology import Topology
 from app.common.tracing import current_trace_id
 from app.config import Settings, load_settings
+from app.tasks.agenda import Agenda
 from app.tasks.execution import Disposition
 from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
 from app.tasks.transport import QueueLevel, Transport, Wakeup
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -94,14 +98,22 @@ class StandInExecution:
 
 @dataclass
 class StandInSweeping:
-    """Counts sweeps and keeps letters; `fails` are raised one after the other."""
+    """Counts looks and sweeps and keeps letters; `fails` are raised one after the other."""
 
     sweeps: int = 0
     kept: list[Mapping[str, Any]] = field(default_factory=list)
     fails: list[Exception] = field(default_factory=list)
     refuses: int = 0
+    looks: int = 0
+    # A schedule is always due, and the next round is due after the interval.
+    agenda: Agenda = field(default_factory=lambda: Agenda(now=NOW, term=1, fires_at=NOW))
 
-    async def sweep(self) -> None:
+    async def look(self) -> Agenda:
+        self.looks += 1
+        return self.agenda
+
+    async def sweep(self, found: Agenda) -> None:
+        assert found is self.agenda
         self.sweeps += 1
         if self.fails:
             raise self.fails.pop()
