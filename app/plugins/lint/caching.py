@@ -127,8 +127,8 @@ class _NotKept(Exception):
 class KnownLints:
     """The cache as one attempt uses it. Blocking.
 
-    `in_turn` is for files of which equal ones do not come at the same moment, as those of an
-    archive: nobody is told that a file is being linted, which costs more than it saves.
+    `in_turn` is for what is small, and for files of which equal ones do not come at one moment, as
+    those of an archive: nobody is told that one is being linted, which costs more than it saves.
     """
 
     def __init__(

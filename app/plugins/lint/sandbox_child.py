@@ -70,7 +70,7 @@ def run_child(
     """Restrict this process, then lint what comes in until the connection ends."""
     code = 1
     try:
-        os.nice(niceness)
+        give_way(niceness)
         guard = restrict(connection.fileno(), memory_bytes)
         serve(connection, engine, guard)
         code = 0
@@ -79,6 +79,19 @@ def run_child(
     finally:
         # No clean-up of the zygote's inherited state: exit handlers are its own business.
         os._exit(code)
+
+
+def give_way(niceness: int) -> None:
+    """Leave the processor to other processes, as `nice` does, wherever they were started from.
+
+    Where the kernel groups processes by their session, a niceness counts only against those of
+    the same one; so this process gets a session of its own, which is as nice.
+    """
+    os.nice(niceness)
+    if niceness > 0:
+        os.setsid()
+        with contextlib.suppress(OSError):  # Not every kernel groups.
+            Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 def serve(connection: socket.socket, engine: Engine, guard: Guard) -> None:

@@ -46,6 +46,8 @@ SINGLE_QUEUE = "lint"
 BATCH_QUEUE = "lint_batch"
 FIX_QUEUE = "lint_fix"
 _ATTEMPTS = 5
+# To lint a text of less characters twice costs no more than to tell others that it is linted.
+_SMALL_TEXT = 1000
 
 Dialect = Annotated[str, AfterValidator(check_dialect)]
 Rule = Annotated[str, AfterValidator(check_rule)]
@@ -82,7 +84,8 @@ def lint_sql(  # noqa: PLR0913, PLR0917 - its parameters are the task's, and go 
     """
     wish = _wish(dialect, rules, exclude_rules, fail_on)
     options = _options(ctx, replace(wish, templater=templater), profile)
-    report = _linter(ctx).lint_text(sql, options.profile, file_name=file_name)
+    linter = _linter(ctx, in_turn=len(sql) < _SMALL_TEXT)
+    report = linter.lint_text(sql, options.profile, file_name=file_name)
     count_file(report.outcome, cached=report.cached)
     if report.known is None:
         raise lint_failure(report.outcome, report.message)
@@ -143,7 +146,8 @@ def process_sql_file(ctx: TaskContext, task_id: str) -> StoredResult:
     """
     # Beside the files of an archive the machine does what somebody waits for first.
     is_batch = ctx.queue == BATCH_QUEUE
-    processor = FileProcessor(installed(), ctx.storage, _linter(ctx, is_batch=is_batch))
+    linter = _linter(ctx, is_batch=is_batch, in_turn=is_batch)
+    processor = FileProcessor(installed(), ctx.storage, linter)
     try:
         end = processor.process(task_id)
     except FileNotKnownError:
@@ -253,8 +257,8 @@ def _options(ctx: TaskContext, wish: Wish, profile: str | None) -> LintOptions:
         raise LintOptionUnknown(error.detail) from None
 
 
-def _linter(ctx: TaskContext, *, is_batch: bool = False) -> Linter:
+def _linter(ctx: TaskContext, *, is_batch: bool = False, in_turn: bool) -> Linter:
     settings = _settings(ctx)
     niceness = settings.batch_niceness if is_batch else 0
     sandbox = partial(sandboxes(settings.sandbox_limits()).lint, niceness=niceness)
-    return Linter(settings, sandbox, KnownLints(ctx.cache, settings, in_turn=is_batch))
+    return Linter(settings, sandbox, KnownLints(ctx.cache, settings, in_turn=in_turn))
