@@ -65,6 +65,7 @@ class Yard:
             "TASKYARD_PLUGINS": '["bench.tasks"]',
             "TASKYARD_LOGGING__LEVEL": "WARNING",
             "TASKYARD_CELERY__RESERVED_PROCESSES": "0",
+            "TASKYARD_CELERY__TINY_QUEUES": '{"default": 64}',
             "TASKYARD_CELERY__PREFETCH_MULTIPLIER": str(adapter.PREFETCH // adapter.PROCESSES),
             # A child that is replaced in the middle of a drain would be measured as well.
             "TASKYARD_CELERY__MAX_TASKS_PER_CHILD": "1000000",

@@ -5,12 +5,13 @@ made on first use from the settings of the environment.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from celery import Celery, signals
 from celery.app.amqp import AMQP, Queues
-from kombu import Exchange, Queue
+from kombu import Consumer, Exchange, Queue
 
 from app.celery_worker import inproc
 from app.celery_worker.housekeeping import sweeping_on
@@ -69,8 +70,27 @@ class ClassQueues(Queues):
         return queues or [self[name]]
 
 
+class QueueConsumer(Consumer):
+    """A consumer of several queues, some with a prefetch count of their own."""
+
+    prefetch: Mapping[str, int] = MappingProxyType({})
+    prefetch_elsewhere = 0
+
+    def _basic_consume(self, queue: Queue, *args: Any, **kwargs: Any) -> Any:
+        count = self.prefetch.get(queue.name)
+        if count is None:
+            return super()._basic_consume(queue, *args, **kwargs)
+        # What RabbitMQ is told counts for the consumers that begin afterwards, each by itself.
+        self.qos(prefetch_count=count, apply_global=False)
+        try:
+            return super()._basic_consume(queue, *args, **kwargs)
+        finally:
+            self.qos(prefetch_count=self.prefetch_elsewhere, apply_global=False)
+
+
 class ClassAMQP(AMQP):
     queues_cls = ClassQueues
+    Consumer = QueueConsumer
 
 
 def create_celery(

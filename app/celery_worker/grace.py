@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from celery.worker import state
 
-from app.celery_worker.requests import RunRequest
+from app.celery_worker.requests import PoolWork
 from app.common.logging import get_logger
 
 _log = get_logger(__name__)
@@ -21,7 +21,7 @@ _JOIN_SECONDS: Final = 2.0
 class Grace:
     """A thread that waits beside the pool's last runs and kills what outlives the period.
 
-    The main thread sees each killed process end, gives its run back (`RunRequest`) and goes on
+    The main thread sees each killed process end, gives its runs back (`PoolWork`) and goes on
     with the warm shutdown.
     """
 
@@ -67,7 +67,5 @@ def _running() -> list[Any]:
         return [
             request
             for request in requests
-            if isinstance(request, RunRequest)
-            and request.is_elsewhere
-            and not request.stopped_by_us
+            if isinstance(request, PoolWork) and request.is_elsewhere and not request.stopped_by_us
         ]

@@ -24,6 +24,10 @@ _FORK_PATIENCE_SECONDS: Final = 5.0
 _STOP_PATIENCE_SECONDS: Final = 2.0
 
 
+# A request and one of its runs, not the run alone: its next attempt may be in the same process.
+_Hold = tuple[Any, str]
+
+
 class ForkGate:
     """Keeps the main thread from forking while another thread is in the middle of a statement.
 
@@ -72,9 +76,8 @@ class LeaseKeeper:
         self._presence = Presence(worker)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        # Requests, not run ids: the next attempt of a run may be in the same process.
-        self._owned: frozenset[Any] = frozenset()
-        self._missed: frozenset[Any] = frozenset()
+        self._owned: frozenset[_Hold] = frozenset()
+        self._missed: frozenset[_Hold] = frozenset()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="taskyard-leases", daemon=True)
@@ -116,8 +119,11 @@ class LeaseKeeper:
         """Renew the leases once; stop the runs that have been missing in two answers, and those
         that were cancelled and did not end by themselves.
         """
-        requests = frozenset(self._active())
-        attempts = {request: (request.id, request.worker_pid) for request in requests}
+        attempts = {
+            (request, run_id): (run_id, request.worker_pid)
+            for request in self._active()
+            for run_id in request.run_ids
+        }
         celery = self._site.settings.celery
         with GATE:
             answer = beat_leases(
@@ -127,30 +133,32 @@ class LeaseKeeper:
                 lease_seconds=celery.lease_seconds,
                 cancel_grace_seconds=celery.cancel_grace_seconds,
             )
-        owned = frozenset(request for request in requests if attempts[request] in answer.owned)
+        owned = frozenset(hold for hold in attempts if attempts[hold] in answer.owned)
         # One miss is no loss: the child may have recorded the outcome and be on its way back.
-        missing = (self._owned | self._missed) & requests - owned
+        missing = (self._owned | self._missed) & attempts.keys() - owned
         lost = missing & self._missed
         self._missed = missing - lost
         self._owned = owned
-        for request in lost:
-            # It is somebody else's now; what it writes is fenced off anyway.
-            _log.warning("leases.lost", **_facts_of(request))
-            self._stopper.stop(request)
-        for request in owned:
-            if attempts[request] in answer.cancelled:
-                self._cancel(databases, request)
+        for request, run_id in lost:
+            # Of a group only the run that has begun is at work; the others are not begun any more.
+            if request.begun == run_id:
+                # It is somebody else's now; what it writes is fenced off anyway.
+                _log.warning("leases.lost", **_facts_of(request, run_id))
+                self._stopper.stop(request, run_id)
+        for request, run_id in owned:
+            if attempts[request, run_id] in answer.cancelled and request.begun == run_id:
+                self._cancel(databases, request, run_id)
 
-    def _cancel(self, databases: Databases, request: Any) -> None:
+    def _cancel(self, databases: Databases, request: Any, run_id: str) -> None:
         """End a cancelled run, then its attempt; one that cannot be stopped ends by itself."""
         if not self._stopper.can_stop(request):
             return
         owner = f"{self._worker.hostname}:{request.worker_pid}"
         with GATE:
-            ended = end_cancelled(databases, request.id, owner)
+            ended = end_cancelled(databases, run_id, owner)
         if ended:
-            _log.warning("attempt.cancelled", **_facts_of(request))
-            self._stopper.stop(request)
+            _log.warning("attempt.cancelled", **_facts_of(request, run_id))
+            self._stopper.stop(request, run_id)
 
     def _active(self) -> list[Any]:
         """Return the requests of ours that a child or thread has begun."""
@@ -164,5 +172,5 @@ class LeaseKeeper:
             return [request for request in requests if request.name in names and request.worker_pid]
 
 
-def _facts_of(request: Any) -> dict[str, Any]:
-    return {"task_id": request.id, "task": request.name, "pid": request.worker_pid}
+def _facts_of(request: Any, run_id: str) -> dict[str, Any]:
+    return {"task_id": run_id, "task": request.name, "pid": request.worker_pid}

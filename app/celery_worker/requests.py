@@ -1,7 +1,8 @@
-"""A worker's requests: what becomes of a run whose process dies before it can record an outcome."""
+"""A worker's requests: what becomes of runs whose process dies before it can record an outcome."""
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]  # not in the stubs
@@ -12,7 +13,7 @@ from app.celery_worker.site import Site, site_of
 from app.common.logging import get_logger
 from app.config.settings import DatabaseSettings
 from app.db import Databases
-from app.tasks.losses import WorkerLost, give_back, record_loss
+from app.tasks.losses import WorkerLost, give_back_all, record_loss
 
 _log = get_logger(__name__)
 
@@ -25,21 +26,68 @@ _LEFT_ALONE_SECONDS: Final = 10.0
 _PROCESS_ENDED: Final = (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)
 
 
-class RunRequest(Request):
-    """Celery's request that records the loss of its process before the message goes back.
+class PoolWork:
+    """What a process of the pool is at: the run of one message, or those of a group.
 
-    In this order, because a message that comes back to a run with a valid lease is a duplicate.
     `stopped_by_us` says that the worker killed the process because it has to end itself.
     """
 
     stopped_by_us = False
     database_away_until: ClassVar[float] = 0.0
+    id: Any
+    name: Any
+    app: Any
+    hostname: Any
+    worker_pid: Any
+
+    @property
+    def run_ids(self) -> Sequence[str]:
+        """The runs whose leases the process may hold."""
+        return (self.id,)
+
+    @property
+    def begun(self) -> str | None:
+        """The run that the process has begun last; the others cost no attempt when it dies."""
+        return str(self.id)
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether a process of its own has begun it; the threads of a pool cannot be lost alone."""
-        pid: Any = self.worker_pid
-        return pid is not None and pid != os.getpid()
+        return self.worker_pid is not None and self.worker_pid != os.getpid()
+
+    def try_to_record(self, error: Exception) -> None:
+        """Record the loss, if the database is there; the lease runs out otherwise."""
+        if time.monotonic() < PoolWork.database_away_until:
+            _log.warning("loss.not_recorded", task_id=self.id, error="the database is away")
+            return
+        try:
+            self.record(error)
+        except Exception as failure:  # noqa: BLE001 - the sweeper sees the lease run out
+            PoolWork.database_away_until = time.monotonic() + _LEFT_ALONE_SECONDS
+            _log.warning("loss.not_recorded", task_id=self.id, error=repr(failure))
+
+    def record(self, error: Exception) -> None:
+        """Count the attempt that had begun as lost, unless we stopped it; give the rest back."""
+        # The same thread forks the pool's processes, so none is born in the middle of this.
+        owner = f"{self.hostname}:{self.worker_pid}"
+        databases = _databases_of(site_of(self.app))
+        begun = None if self.stopped_by_us else self.begun
+        try:
+            if begun is not None and record_loss(databases, begun, owner, error):
+                _log.warning("attempt.lost", task_id=begun, task=self.name, error=str(error))
+            rest = [run_id for run_id in self.run_ids if run_id != begun]
+            if rest and (given := give_back_all(databases, rest, owner)):
+                told = sorted(given)
+                _log.warning("attempt.given_back", task_id=told, task=self.name, error=str(error))
+        finally:
+            databases.dispose_sync()
+
+
+class RunRequest(PoolWork, Request):
+    """Celery's request that records the loss of its process before the message goes back.
+
+    In this order, because a message that comes back to a run with a valid lease is a duplicate.
+    """
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
         """Record what the process cannot; called in the main process for every end but success."""
@@ -47,33 +95,6 @@ class RunRequest(Request):
         if error is not None and self.is_elsewhere:
             self.try_to_record(error)
         super().on_failure(exc_info, *args, **kwargs)
-
-    def try_to_record(self, error: Exception) -> None:
-        """Record the loss, if the database is there; the lease runs out otherwise."""
-        if time.monotonic() < RunRequest.database_away_until:
-            _log.warning("loss.not_recorded", task_id=self.id, error="the database is away")
-            return
-        try:
-            self.record(error)
-        except Exception as failure:  # noqa: BLE001 - the sweeper sees the lease run out
-            RunRequest.database_away_until = time.monotonic() + _LEFT_ALONE_SECONDS
-            _log.warning("loss.not_recorded", task_id=self.id, error=repr(failure))
-
-    def record(self, error: Exception) -> None:
-        """Give the run back, or count the attempt as lost."""
-        # The same thread forks the pool's processes, so none is born in the middle of this.
-        owner = f"{self.hostname}:{self.worker_pid}"
-        databases = _databases_of(site_of(self.app))
-        try:
-            if self.stopped_by_us:
-                moved = give_back(databases, self.id, owner)
-            else:
-                moved = record_loss(databases, self.id, owner, error)
-        finally:
-            databases.dispose_sync()
-        if moved:
-            event = "attempt.given_back" if self.stopped_by_us else "attempt.lost"
-            _log.warning(event, task_id=self.id, task=self.name, error=str(error))
 
 
 def loss_of(error: BaseException) -> Exception | None:

@@ -3,11 +3,13 @@
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from app.celery_worker.begun import BEGUN
 from app.celery_worker.interrupts import handle_with_care
 from app.celery_worker.publisher import BlockingPublisher
 from app.celery_worker.site import Execution, Site
@@ -29,7 +31,8 @@ _CALL_TRIES: Final = 15
 
 def execution_on(services: Services, worker: str) -> Execution:
     """Return the executor of the product; the pool's soft time limit is an outcome to it."""
-    return Executor(services, worker=worker, time_limit_errors=(SoftTimeLimitExceeded,))
+    limits = (SoftTimeLimitExceeded,)
+    return Executor(services, worker=worker, time_limit_errors=limits, begins=BEGUN.note)
 
 
 class Runtime:
@@ -53,6 +56,36 @@ class Runtime:
         finally:
             self._busy = False
 
+    def execute_many(self, wakeups: Sequence[Wakeup]) -> list[Disposition]:
+        """Run deliveries of tasks that this worker knows, one after the other, as `execute` does.
+
+        Raises SoftTimeLimitExceeded when the signal came outside a task: what is not recorded then
+        is the main process's to judge, as when the process had died.
+        """
+        handle_with_care()
+        self._busy = True
+        run_ids = [wakeup.run_id for wakeup in wakeups]
+        try:
+            answers = self._execution.execute_many(self._runner, run_ids)
+            self._postpone(wakeups, answers)
+        except SoftTimeLimitExceeded:
+            cancel_leftovers(self._runner)
+            raise
+        finally:
+            self._busy = False
+        return answers
+
+    def _postpone(self, wakeups: Sequence[Wakeup], answers: list[Disposition]) -> None:
+        """Send the messages that have to wait round again; DONE in the answers when they are."""
+        late = [place for place, answer in enumerate(answers) if answer is Disposition.LATER]
+        sent = self._send_later([wakeups[place] for place in late]) if late else frozenset()
+        for place in late:
+            if wakeups[place].run_id in sent:
+                answers[place] = Disposition.DONE
+        if len(sent) < len(late):
+            # They go back to their queue and come again at once; not in a hot loop.
+            time.sleep(_REQUEUE_PAUSE_SECONDS)
+
     def _execute(self, wakeup: Wakeup) -> Disposition:
         trace = parse_traceparent(wakeup.traceparent) or new_trace()
         with bind_trace(trace, task_id=wakeup.run_id):
@@ -64,13 +97,9 @@ class Runtime:
                 cancel_leftovers(self._runner)
                 _log.warning("attempt.interrupted")
                 return Disposition.DONE
-            if disposition is not Disposition.LATER:
-                return disposition
-            if self._send_later(wakeup):
-                return Disposition.DONE
-            # The message goes back to its queue and comes again at once; not in a hot loop.
-            time.sleep(_REQUEUE_PAUSE_SECONDS)
-            return Disposition.LATER
+            answers = [disposition]
+            self._postpone([wakeup], answers)
+            return answers[0]
 
     def _accept(self, call: PlainCall) -> Disposition:
         # Only this message holds the arguments, so it cannot go round as a wake-up does; each
@@ -115,9 +144,9 @@ class Runtime:
             for task in asyncio.all_tasks(self._runner.get_loop()):
                 task.cancel()
 
-    def _send_later(self, wakeup: Wakeup) -> bool:
-        later = replace(wakeup, delay_seconds=_LATER_SECONDS)
-        return bool(run_on(self._runner, self._services.transport.send([later])))
+    def _send_later(self, wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        later = [replace(wakeup, delay_seconds=_LATER_SECONDS) for wakeup in wakeups]
+        return run_on(self._runner, self._services.transport.send(later))
 
 
 class Runtimes:

@@ -1,7 +1,7 @@
 """What a Celery app of ours knows besides Celery's own configuration."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,9 +23,11 @@ ServicesFactory = Callable[[Transport], Services]
 
 
 class Execution(Protocol):
-    """Runs one delivery on the calling thread (`app.tasks.execution.Executor`)."""
+    """Runs deliveries on the calling thread (`app.tasks.execution.Executor`)."""
 
     def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition: ...
+
+    def execute_many(self, runner: asyncio.Runner, run_ids: Sequence[str]) -> list[Disposition]: ...
 
     def accept(self, runner: asyncio.Runner, call: PlainCall) -> Disposition: ...
 

@@ -45,12 +45,18 @@ class UrgentFirst:
         del self._waiting[first]
         return waiter
 
-    def take_out(self, is_meant: Callable[[Any], bool]) -> list[Any]:
+    def take_out(self, is_meant: Callable[[Any], bool], at_most: int | None = None) -> list[Any]:
         """Return the requests that are meant, in their order; they wait here no more."""
-        taken = [waiter for waiter in self._waiting if waiter[1] and is_meant(waiter[1][0])]
-        for waiter in taken:
-            self._waiting.remove(waiter)
-        return [waiter[1][0] for waiter in taken]
+        taken: list[Any] = []
+        left: list[tuple[Any, ...]] = []
+        for waiter in self._waiting:
+            has_room = at_most is None or len(taken) < at_most
+            if has_room and waiter[1] and is_meant(waiter[1][0]):
+                taken.append(waiter[1][0])
+            else:
+                left.append(waiter)
+        self._waiting = deque(left)
+        return taken
 
     def clear(self) -> None:
         self._waiting.clear()

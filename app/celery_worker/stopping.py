@@ -30,23 +30,24 @@ class Stopper:
             return self._has_processes
         return self._runtimes is not None and self._runtimes.can_cancel(request.id)
 
-    def stop(self, request: Any) -> None:
+    def stop(self, request: Any, run_id: str) -> None:
         """Have the attempt end soon. Its message is acknowledged; what it writes is fenced off."""
         if request.worker_pid == os.getpid():
             if self._runtimes is not None:
-                self._runtimes.cancel_run(request.id)
+                self._runtimes.cancel_run(run_id)
         elif self._has_processes:
-            self._worker.hub.call_soon(self._terminate, request)
+            self._worker.hub.call_soon(self._terminate, request, run_id)
 
     @property
     def _has_processes(self) -> bool:
         hub = getattr(self._worker, "hub", None)
         return hub is not None and hasattr(self._worker.pool, "terminate_job")
 
-    def _terminate(self, request: Any) -> None:
+    def _terminate(self, request: Any, run_id: str) -> None:
         # On the main loop, where a child gets its next message only after this one's result
-        # was read: as long as the request is active, its process runs nothing else.
-        if request in state.active_requests:
+        # was read: as long as the request is active, its process runs nothing else. Of a group
+        # it may have begun the next run since.
+        if request in state.active_requests and request.begun == run_id:
             job = request._apply_result and request._apply_result()  # noqa: SLF001 - Celery's job
             request.terminate(self._worker.pool)
             self._worker.hub.call_later(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, Task, bootsteps, signals
@@ -77,6 +78,13 @@ class RunTask(Task[Any, Any]):
             timeout_seconds=soft,
             traceparent=getattr(request, "traceparent", None),
         )
+
+
+def run_group(wakeups: Sequence[Wakeup]) -> list[Disposition]:
+    """Run the deliveries of a group, in a process of the pool (`app.celery_worker.groups`)."""
+    if _runtimes is None:
+        raise RuntimeError("a group runs in the process of a worker only")
+    return _runtimes.current().execute_many(wakeups)
 
 
 class WorkerLife(bootsteps.StartStopStep):

@@ -16,6 +16,7 @@ LINT_BIND = "mysql_lint"
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+QueueClass = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class _Section(BaseModel):
@@ -71,13 +72,16 @@ class CelerySettings(_Section):
     result_backend: SecretStr | None = None
     namespace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")] = "taskyard"
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,62}$")] = ""
-    default_queue: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")] = "default"
-    queues: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], ...] = ()
+    default_queue: QueueClass = "default"
+    queues: tuple[QueueClass, ...] = ()
     delivery_limit: PositiveInt = 20
     concurrency: PositiveInt = 2
     # Beside `concurrency`: a run of high priority finds one of them free under any load.
     reserved_processes: Annotated[int, Field(ge=0, le=64)] = 1
     prefetch_multiplier: PositiveInt = 1
+    # Classes of queues whose tasks take a few milliseconds, each with the most runs that one
+    # process is handed at once.
+    tiny_queues: dict[QueueClass, Annotated[int, Field(ge=1, le=1000)]] = {}
     # Whether a message of a plain Celery producer makes a run.
     plain_producers: bool = True
     max_tasks_per_child: PositiveInt = 1000

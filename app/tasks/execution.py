@@ -39,7 +39,7 @@ __all__ = ["PATIENCE_SECONDS", "Disposition", "Executor", "cancel_leftovers"]
 
 @dataclass
 class _Group:
-    """Runs that were claimed together, and the plain successes among them, recorded together."""
+    """Runs that were delivered together, and the plain successes among them, recorded together."""
 
     claims: dict[str, Any]
     ends_at: float
@@ -153,13 +153,16 @@ class Executor:
         claims = hot.claim(run_ids, self._owner, lease) if run_ids else ()
         by_id = {str(claim.id): claim for claim in claims}
         # One that is alone waits for no other, so it begins however long the claim took to come.
-        patience = self._patience if len(by_id) > 1 else math.inf
+        patience = self._patience if len(run_ids) > 1 else math.inf
         return _Group(by_id, time.monotonic() + patience)
 
     def _deliver(self, runner: asyncio.Runner, run_id: str, group: _Group) -> Disposition:
         claim = group.claims.get(run_id)
-        if claim is not None and time.monotonic() > group.ends_at:
-            group.not_begun.append(run_id)
+        if time.monotonic() > group.ends_at:
+            # Also one under a limit, which is claimed only now: the pool's time limit is for the
+            # group, and counts on the last run to begin in time.
+            if claim is not None:
+                group.not_begun.append(run_id)
             return Disposition.AGAIN
         try:
             if claim is None:

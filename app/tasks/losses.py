@@ -4,6 +4,7 @@ The calls block and are guarded by the lease's owner, so a wrong or a late one c
 When the database is away the lease runs out, and the sweeper does the same later.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from app.common.metrics import TASK_RETRIES, TASKS
 from app.config.settings import APPLICATION_BIND
 from app.db import Databases
 from app.tasks.dead_letter_archive import fail_for_good
+from app.tasks.hot_runs import HotRuns
 from app.tasks.models import TaskRun
 from app.tasks.outcomes import error_document, retry_delay
 from app.tasks.transitions import CANCEL_OWNED, GIVE_UP_OWNED, RECOVER_OWNED, RELEASE, write
@@ -44,6 +46,15 @@ def give_back(databases: Databases, run_id: str, owner: str) -> bool:
     values = {"run_id": run_id, "owner": owner, "actor": "worker", "worker": owner}
     with databases.sync_begin(APPLICATION_BIND) as connection:
         return write(connection, RELEASE, values) is not None
+
+
+def give_back_all(databases: Databases, run_ids: Sequence[str], owner: str) -> frozenset[str]:
+    """Do the same for several attempts in one statement; return the ids of the runs let go of."""
+    hot = HotRuns(databases)
+    try:
+        return hot.release(run_ids, owner)
+    finally:
+        hot.close()
 
 
 def end_cancelled(databases: Databases, run_id: str, owner: str) -> bool:

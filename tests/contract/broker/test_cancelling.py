@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.broker.yards import Yard, await_it, embedded_yard, real_yard
+from tests.contract.broker.yards import Yard, await_it, open_yard
 from tests.harness import Somebody
 from tests.services import Services
 
 
-@pytest.fixture(scope="module", params=["embedded", "real"])
+@pytest.fixture(scope="module", params=["embedded", "real", "tiny"])
 def yard(
     request: pytest.FixtureRequest, services: Services, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Yard]:
     folder = tmp_path_factory.mktemp("yard")
-    opened = embedded_yard(folder) if request.param == "embedded" else real_yard(folder, services)
-    with opened as yard:
+    with open_yard(request.param, folder, services) as yard:
         yield yard
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,6 +150,14 @@ def real_yard(folder: Path, services: Services, **more: str) -> Iterator[Yard]:
             stop(process)
         yard.close()
         delete_names(settings)
+
+
+def open_yard(form: str, folder: Path, services: Services) -> AbstractContextManager[Yard]:
+    """Return the yard of a form: `embedded`, `real`, or `tiny`, whose runs go in groups."""
+    if form == "embedded":
+        return embedded_yard(folder)
+    tiny = {"TASKYARD_CELERY__TINY_QUEUES": '{"default": 16}'} if form == "tiny" else {}
+    return real_yard(folder, services, **tiny)
 
 
 def environment(name: str, *, concurrency: int) -> dict[str, str]:

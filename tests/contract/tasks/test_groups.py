@@ -125,6 +125,14 @@ def test_what_would_wait_behind_a_slow_one_is_given_back(yard: Installation) -> 
     ]  # fmt: skip
 
 
+def test_a_run_under_a_limit_does_not_begin_late_either(yard: Installation) -> None:
+    slow_one, limited = submit(yard, "test.slow", "test.limited")
+    assert deliver(yard, [slow_one, limited], LITTLE) == [DONE, AGAIN]
+    assert (yard.row(limited).status, yard.row(limited).attempt) == ("PENDING", 0)
+    assert deliver(yard, [limited]) == [DONE]
+    assert (yard.row(limited).status, yard.row(limited).attempt) == ("SUCCEEDED", 1)
+
+
 def test_a_run_alone_begins_however_late_its_claim_came(yard: Installation) -> None:
     (run_id,) = submit(yard, "test.value")
     assert deliver(yard, [run_id], ALREADY_OVER) == [DONE]

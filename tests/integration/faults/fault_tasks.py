@@ -99,6 +99,13 @@ def outlast_limit(ctx: TaskContext) -> bool:
     return 0 in itertools.repeat(1)
 
 
+@register_task("faults.outlast_soft_limit", max_attempts=1, timeout_seconds=1)
+def outlast_soft_limit(ctx: TaskContext, seconds: float) -> None:
+    """Sleep as a blocking function does, for longer than its limit."""
+    note_start(ctx)
+    time.sleep(seconds)
+
+
 @register_task("faults.fail_always", max_attempts=1)
 async def fail_always(ctx: TaskContext) -> None:
     """Fail for good."""

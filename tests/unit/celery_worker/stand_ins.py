@@ -89,6 +89,9 @@ class StandInExecution:
             raise self.answer
         return self.answer
 
+    def execute_many(self, runner: asyncio.Runner, run_ids: Sequence[str]) -> list[Disposition]:
+        return [self.execute(runner, run_id) for run_id in run_ids]
+
     def can_cancel(self, run_id: str) -> bool:
         return run_id in self.cancellable
 

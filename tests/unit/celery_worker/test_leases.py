@@ -30,7 +30,16 @@ class Request:
     name: str = "test.task"
     worker_pid: int | None = 7
     terminated: bool = False
+    group: tuple[str, ...] = ()
+    begun: str | None = None
     _apply_result: Any = None
+
+    def __post_init__(self) -> None:
+        self.begun = self.begun or self.id
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        return self.group or (self.id,)
 
     def terminate(self, pool: Any) -> None:
         self.terminated = True
@@ -151,6 +160,46 @@ def test_the_misses_of_a_dead_attempt_are_not_the_next_ones(
     keeper.beat(databases)
     keeper.beat(databases)
     assert not again.terminated
+
+
+def test_of_a_group_all_leases_are_renewed_and_what_has_ended_is_not_missed(
+    databases: Databases, requests: list[Request]
+) -> None:
+    group = Request(id="group-1", group=(new_id(), new_id(), new_id()))
+    state.active_requests.add(group)
+    for run_id in group.group:
+        running_row(databases, run_id)
+    group.begun = group.group[1]
+    keeper = LeaseKeeper(Yard().site, Worker())
+    keeper.beat(databases)
+    assert not any(lease_of(databases, run_id).startswith("2001") for run_id in group.group)
+    # The first one has ended, and the last one cannot have begun.
+    for run_id in (group.group[0], group.group[2]):
+        set_owner(databases, run_id, "other")
+    for _ in range(3):
+        keeper.beat(databases)
+    assert not group.terminated
+    set_owner(databases, group.group[1], "other")
+    keeper.beat(databases)
+    keeper.beat(databases)
+    assert group.terminated
+
+
+def test_of_a_group_only_the_run_that_has_begun_is_stopped_for_a_cancel(
+    databases: Databases, requests: list[Request]
+) -> None:
+    group = Request(id="group-1", group=(new_id(), new_id()))
+    state.active_requests.add(group)
+    for run_id in group.group:
+        running_row(databases, run_id)
+    group.begun, waiting = group.group
+    cancel(databases, waiting)
+    keeper = LeaseKeeper(Yard().site, Worker())
+    keeper.beat(databases)
+    assert (status_of(databases, waiting), group.terminated) == ("RUNNING", False)
+    cancel(databases, group.begun)
+    keeper.beat(databases)
+    assert (status_of(databases, group.begun), group.terminated) == ("CANCELLED", True)
 
 
 def test_one_miss_and_an_answer_start_the_count_again(

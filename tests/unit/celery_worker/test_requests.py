@@ -10,7 +10,7 @@ import pytest
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]  # not in the stubs
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 
-from app.celery_worker.requests import RunRequest, loss_of
+from app.celery_worker.requests import PoolWork, RunRequest, loss_of
 from app.tasks.losses import WorkerLost
 
 
@@ -38,7 +38,7 @@ def test_what_a_process_reports_itself_is_none() -> None:
 @pytest.fixture(autouse=True)
 def database_is_there() -> Iterator[None]:
     yield
-    RunRequest.database_away_until = 0.0
+    PoolWork.database_away_until = 0.0
 
 
 def request(pid: int | None) -> RunRequest:
@@ -70,8 +70,8 @@ def test_a_database_that_is_away_is_asked_once_for_many_losses() -> None:
     for _ in range(3):
         lost.try_to_record(WorkerLost("killed"))
     assert len(asked) == 1
-    assert RunRequest.database_away_until > time.monotonic()
-    RunRequest.database_away_until = 0.0
+    assert PoolWork.database_away_until > time.monotonic()
+    PoolWork.database_away_until = 0.0
     lost.try_to_record(WorkerLost("killed"))
     assert len(asked) == 2
 

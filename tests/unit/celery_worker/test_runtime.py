@@ -11,7 +11,12 @@ from app.common.tracing import current_trace_id
 from app.tasks.execution import Disposition, Executor
 from app.tasks.plain_calls import PlainCall
 from app.tasks.transport import Wakeup
-from tests.unit.celery_worker.stand_ins import StandInServices, StandInTransport, Yard
+from tests.unit.celery_worker.stand_ins import (
+    StandInExecution,
+    StandInServices,
+    StandInTransport,
+    Yard,
+)
 
 
 def wakeup(**fields: Any) -> Wakeup:
@@ -74,6 +79,35 @@ def test_a_message_that_cannot_be_asked_about_goes_round_again() -> None:
     assert (again.run_id, again.priority, again.timeout_seconds) == (message.run_id, 8, 7.0)
     transport.confirms = False
     assert runtime.execute(wakeup()) is Disposition.LATER
+    runtime.close()
+
+
+def test_of_a_group_only_what_cannot_be_asked_about_goes_round_again() -> None:
+    transport = StandInTransport()
+    yard = Yard(transport=transport)
+    late, other = wakeup(priority=9), wakeup()
+    answers = {late.run_id: Disposition.LATER, other.run_id: Disposition.UNKNOWN}
+
+    class Execution(StandInExecution):
+        def execute(self, runner: asyncio.Runner, run_id: str) -> Disposition:
+            return answers[run_id]
+
+    yard.execution = Execution()
+    runtime = Runtime(yard.site, "w@h")
+    assert runtime.execute_many([other, late]) == [Disposition.UNKNOWN, Disposition.DONE]
+    (sent,) = transport.sent
+    assert (sent.run_id, sent.priority, sent.delay_seconds) == (late.run_id, 9, 5.0)
+    transport.confirms = False
+    assert runtime.execute_many([late, other]) == [Disposition.LATER, Disposition.UNKNOWN]
+    runtime.close()
+
+
+def test_a_time_limit_outside_the_tasks_of_a_group_breaks_it_off() -> None:
+    yard = Yard()
+    yard.execution.answer = SoftTimeLimitExceeded()
+    runtime = Runtime(yard.site, "w@h")
+    with pytest.raises(SoftTimeLimitExceeded):
+        runtime.execute_many([wakeup()])
     runtime.close()
 
 

@@ -1,0 +1,261 @@
+"""Which messages go together, and what becomes of each after its group."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.worker import state
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
+
+from app.celery_worker.begun import BEGUN
+from app.celery_worker.celery_app import QueueConsumer
+from app.celery_worker.groups import Grouping, grouping_of
+from app.celery_worker.plain_calls import HEADER
+from app.celery_worker.site import UNKNOWN_TASK
+from app.celery_worker.slots import put_urgent_first
+from app.common.ids import new_id
+from app.config import load_settings
+from app.tasks.execution import PATIENCE_SECONDS, Disposition
+from tests.unit.celery_worker.stand_ins import Yard
+
+SIZE = 3
+PID = 4_000_001
+
+
+@dataclass(eq=False)
+class Message:
+    """A cleaned message."""
+
+    run_id: str = field(default_factory=new_id)
+    queue: str = "default"
+    task: str = "test.task"
+    limits: tuple[float | None, float | None] = (None, None)
+    more: dict[str, Any] = field(default_factory=dict)
+    channel: Any = field(default_factory=lambda: SimpleNamespace(is_open=True))
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        known = {"task": self.task, "id": self.run_id, "timelimit": list(self.limits)}
+        return known | self.more
+
+    @property
+    def delivery_info(self) -> dict[str, Any]:
+        return {"routing_key": self.queue}
+
+    def ack_log_error(self, *_: Any) -> None:
+        self.told.append("ack")
+
+    def reject_log_error(self, *_: Any, requeue: bool) -> None:
+        self.told.append("requeue" if requeue else "reject")
+
+
+class Job:
+    """What the pool answers with."""
+
+
+@dataclass
+class Pool:
+    """Keeps the jobs; `is_closing` as one that takes none."""
+
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    is_closing: bool = False
+
+    def apply_async(self, target: Any, args: Any, **options: Any) -> Any:
+        if self.is_closing:
+            return None
+        self.jobs.append({"runs": [wakeup.run_id for wakeup in args[0]], **options})
+        return Job()
+
+
+class Worker:
+    def __init__(self, slots: int = 1) -> None:
+        self.hostname = "w@h"
+        self.pool = Pool()
+        self.app = SimpleNamespace(tasks={"test.task": object()})
+        self.semaphore = LaxBoundedSemaphore(slots)
+        put_urgent_first(self, 0)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    yield Worker()
+    state.active_requests.clear()
+
+
+@pytest.fixture
+def grouping(worker: Worker) -> Grouping:
+    settings = load_settings(environ={"TASKYARD_CELERY__TINY_QUEUES": f'{{"default": {SIZE}}}'})
+    found = grouping_of(Yard(settings=settings).site, worker)
+    assert found is not None
+    return found
+
+
+def take(grouping: Grouping, *messages: Message) -> list[str]:
+    assert all(grouping.take(message) for message in messages)
+    return [message.run_id for message in messages]
+
+
+def finish(worker: Worker, *answers: Disposition) -> None:
+    """End the oldest job as the pool does: the slot comes back first."""
+    job = worker.pool.jobs.pop(0)
+    job["accept_callback"](PID, 0.0)
+    worker.semaphore.release()
+    job["callback"](list(answers))
+
+
+def runs_of(worker: Worker) -> list[list[str]]:
+    return [job["runs"] for job in worker.pool.jobs]
+
+
+def test_the_first_goes_at_once_and_what_waited_goes_together(
+    worker: Worker, grouping: Grouping
+) -> None:
+    first, *rest = take(grouping, *(Message() for _ in range(6)))
+    assert runs_of(worker) == [[first]]
+    finish(worker, Disposition.DONE)
+    assert runs_of(worker) == [rest[:SIZE]]
+    finish(worker, *[Disposition.DONE] * SIZE)
+    assert runs_of(worker) == [rest[SIZE:]]
+
+
+def test_only_messages_of_one_queue_and_one_limit_go_together(
+    worker: Worker, grouping: Grouping
+) -> None:
+    kinds = [("default", None), ("default.low", None), ("default", 5.0), ("default", None)]
+    ids = take(
+        grouping, Message(), *(Message(queue=queue, limits=(None, soft)) for queue, soft in kinds)
+    )
+    finish(worker, Disposition.DONE)
+    assert runs_of(worker) == [[ids[1], ids[4]]]
+
+
+def test_a_group_has_the_limit_of_its_runs_and_the_time_in_which_they_begin(
+    worker: Worker, grouping: Grouping
+) -> None:
+    take(grouping, *(Message(limits=(12.0, 2.0)) for _ in range(3)))
+    assert (worker.pool.jobs[0]["soft_timeout"], worker.pool.jobs[0]["timeout"]) == (2.0, 12.0)
+    finish(worker, Disposition.DONE)
+    (job,) = worker.pool.jobs
+    assert job["soft_timeout"] == 2.0 + PATIENCE_SECONDS
+    assert job["timeout"] == 12.0 + PATIENCE_SECONDS
+
+
+def test_each_message_gets_its_own_answer(worker: Worker, grouping: Grouping) -> None:
+    messages = [Message() for _ in range(4)]
+    take(grouping, *messages)
+    finish(worker, Disposition.DONE)
+    finish(worker, Disposition.DONE, Disposition.UNKNOWN, Disposition.LATER)
+    assert [message.told for message in messages] == [["ack"], ["ack"], ["reject"], ["requeue"]]
+
+
+def test_what_was_not_begun_waits_again(worker: Worker, grouping: Grouping) -> None:
+    messages = [Message() for _ in range(4)]
+    ids = take(grouping, *messages)
+    finish(worker, Disposition.DONE)
+    finish(worker, Disposition.DONE, Disposition.AGAIN, Disposition.AGAIN)
+    finish(worker, Disposition.DONE)
+    assert runs_of(worker) == [[ids[3]]]
+    assert [message.told for message in messages[2:]] == [["ack"], []]
+
+
+def test_after_its_connection_a_message_gets_no_answer(worker: Worker, grouping: Grouping) -> None:
+    messages = [Message() for _ in range(4)]
+    take(grouping, *messages)
+    finish(worker, Disposition.DONE)
+    for message in messages:
+        message.channel.is_open = False
+    finish(worker, Disposition.DONE, Disposition.AGAIN, Disposition.UNKNOWN)
+    assert [message.told for message in messages[1:]] == [[]] * 3
+    assert worker.pool.jobs == []
+
+
+def test_a_group_is_a_request_while_it_runs(worker: Worker, grouping: Grouping) -> None:
+    take(grouping, *(Message() for _ in range(3)))
+    finish(worker, Disposition.DONE)
+    (job,) = worker.pool.jobs
+    job["accept_callback"](PID, 0.0)
+    (group,) = state.active_requests
+    assert (group.worker_pid, group.is_elsewhere) == (PID, True)
+    assert list(group.run_ids) == job["runs"] == group.info()["runs"]
+    assert group.begun is None
+    job["callback"]([Disposition.DONE] * 2)
+    assert not state.active_requests
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_broken_group_is_recorded_and_comes_again(
+    worker: Worker, grouping: Grouping, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [Message() for _ in range(3)]
+    take(grouping, *messages)
+    finish(worker, Disposition.DONE)
+    (job,) = worker.pool.jobs
+    job["accept_callback"](PID, 0.0)
+    (group,) = state.active_requests
+    recorded: list[Exception] = []
+    group.record = recorded.append
+    group.stopped_by_us = stopped
+    monkeypatch.setattr(BEGUN, "of", {PID: messages[1].run_id}.get)
+    assert group.begun == messages[1].run_id
+    job["error_callback"](SimpleNamespace(exception=ValueError("the runtime's own")))
+    assert "ValueError" in str(recorded[0])
+    assert [message.told for message in messages[1:]] == [["requeue"]] * 2
+
+
+def test_a_pool_that_closes_leaves_the_messages_to_the_broker(
+    worker: Worker, grouping: Grouping
+) -> None:
+    worker.pool.is_closing = True
+    message = Message()
+    assert grouping.take(message)
+    assert message.told == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(queue="slow"),
+        Message(task=UNKNOWN_TASK),
+        Message(task="plain.task"),
+        Message(more={HEADER: {"args": []}}),
+    ],
+    ids=["another queue", "a task without code", "a plain task", "a plain call"],
+)
+def test_other_messages_take_the_old_way(
+    worker: Worker, grouping: Grouping, message: Message
+) -> None:
+    assert not grouping.take(message)
+    assert worker.pool.jobs == []
+
+
+def test_without_tiny_queues_or_processes_nothing_is_grouped(worker: Worker) -> None:
+    settings = load_settings(environ={"TASKYARD_CELERY__TINY_QUEUES": '{"default": 2}'})
+    assert grouping_of(Yard().site, worker) is None
+    assert grouping_of(Yard(settings=settings).site, SimpleNamespace(semaphore=None)) is None
+
+
+def test_a_tiny_queue_has_a_prefetch_count_of_its_own() -> None:
+    told: list[Any] = []
+
+    class Channel:
+        def basic_qos(self, _size: int, count: int, is_global: bool) -> None:
+            assert not is_global
+            told.append(count)
+
+    def consumes(name: str) -> Any:
+        def consume(*_: Any, **__: Any) -> None:
+            told.append(name)
+
+        return SimpleNamespace(name=name, no_ack=False, consume=consume)
+
+    consumer: Any = QueueConsumer.__new__(QueueConsumer)
+    consumer.channel, consumer._active_tags = Channel(), {}  # noqa: SLF001 - kombu's own
+    consumer._active_queue_no_ack, consumer._tags = {}, iter("abc")  # noqa: SLF001 - as above
+    consumer.tag_prefix = ""
+    consumer.prefetch, consumer.prefetch_elsewhere = {"tiny": 128}, 2
+    for name in ("other", "tiny", "another"):
+        consumer._basic_consume(consumes(name))  # noqa: SLF001 - as above
+    assert told == ["other", 128, "tiny", 2, "another"]
