@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.errors import MethodNotAllowed
+from app.api.fast_lane import FastLane
 from app.api.health import Check, HealthMonitor
 from app.api.middleware.access import AccessMiddleware
 from app.api.middleware.failures import FailureMiddleware
@@ -23,19 +24,17 @@ from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.api.middleware.tracing import TraceMiddleware
 from app.api.migration_check import MigrationCheck
 from app.api.mounting import allowed_methods, mount_core, mount_plugin
-from app.api.problems import problem_response
+from app.api.problems import answered, problem_response
 from app.api.routes import ROOT_ROUTERS, ROUTERS
 from app.api.services import ApiServices
 from app.api.streaming import StreamDesk, closed_by_signals
 from app.common.errors import TaskyardError
-from app.common.logging import get_logger
 
 DESCRIPTION = """\
 Typed functions as tasks: run them, watch them, fetch their results.
 Errors are `application/problem+json` (RFC 9457) with a stable `code`;
 `GET /api/v1/errors` lists the codes.
 """
-log = get_logger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -63,6 +62,7 @@ def create_app(services: ApiServices, *, lifespan: Lifespan | None = None) -> Fa
             Middleware(FailureMiddleware),
             Middleware(FramingMiddleware),
             Middleware(HeadMiddleware),
+            Middleware(FastLane),
         ],
         exception_handlers={
             TaskyardError: _answer_problem,
@@ -108,12 +108,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(sorted(allowed_methods(request.app, request.scope)))
         error = MethodNotAllowed(f"This path answers to {allowed}.", headers={"Allow": allowed})
-    if isinstance(error, TaskyardError) and error.status >= 500:
-        # The access log tells the status only; this tells which service, and of what it failed.
-        log.warning(
-            "http.service_unavailable", code=error.code, cause=type(error.__cause__).__name__
-        )
-    return problem_response(error)
+    return answered(error) if isinstance(error, TaskyardError) else problem_response(error)
 
 
 def _checks(services: ApiServices) -> dict[str, Check]:

@@ -1,6 +1,7 @@
 """Who is calling: a bearer token in the one Authorization header, and nowhere else."""
 
 from fastapi import Request
+from starlette.types import Scope
 
 from app.api.facts import facts_of
 from app.api.services import ApiServices, services_of
@@ -26,9 +27,14 @@ async def authenticate(request: Request) -> Principal:
     except InvalidToken as error:
         log.info("auth.refused", reason=error.reason)
         raise
-    request.scope[_PRINCIPAL] = principal
-    facts_of(request.scope).user = principal.name
+    note_principal(request.scope, principal)
     return principal
+
+
+def note_principal(scope: Scope, principal: Principal) -> None:
+    """Remember the caller for the routes and the log."""
+    scope[_PRINCIPAL] = principal
+    facts_of(scope).user = principal.name
 
 
 def principal_of(request: Request) -> Principal:

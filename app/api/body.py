@@ -26,7 +26,7 @@ class CheckedRequest(Request):
     """A request whose body was read already; its JSON is the value that the strict parser gave."""
 
     def __init__(self, request: Request, raw: bytes, value: Any = None) -> None:
-        super().__init__(request.scope, _replay(raw, request.receive))
+        super().__init__(request.scope, replay(raw, request.receive))
         self._value = value
 
     async def json(self) -> Any:
@@ -70,7 +70,15 @@ async def _read(request: Request, limit: int, media_type: str) -> bytes:
     if "content-type" in headers:
         _check_type(headers, media_type)
     _check_length(headers, limit)
-    receive = _bounded(request.receive, limit, BODY_SECONDS)
+    raw = await read_raw(request.receive, limit)
+    if raw:
+        _check_type(headers, media_type)
+    return raw
+
+
+async def read_raw(receive: Receive, limit: int) -> bytes:
+    """Return the whole body; PayloadTooLarge, RequestTimeout, or ClientDisconnect without it."""
+    receive = _bounded(receive, limit, BODY_SECONDS)
     chunks = []
     while True:
         message = await receive()
@@ -78,11 +86,7 @@ async def _read(request: Request, limit: int, media_type: str) -> bytes:
             raise ClientDisconnect
         chunks.append(message.get("body", b""))
         if not message.get("more_body", False):
-            break
-    raw = b"".join(chunks)
-    if raw:
-        _check_type(headers, media_type)
-    return raw
+            return b"".join(chunks)
 
 
 def _check_type(headers: Headers, expected: str) -> None:
@@ -147,7 +151,8 @@ def _bounded(receive: Receive, limit: int, seconds: float) -> Receive:
     return bounded
 
 
-def _replay(raw: bytes, receive: Callable[[], Awaitable[Message]]) -> Receive:
+def replay(raw: bytes, receive: Callable[[], Awaitable[Message]]) -> Receive:
+    """Return a `receive` that gives the body, which was read already, and then what else comes."""
     pending: list[Message] = [{"type": "http.request", "body": raw, "more_body": False}]
 
     async def replay() -> Message:

@@ -18,6 +18,7 @@ from app.api.errors import (
 )
 from app.api.outages import is_outage
 from app.common import errors
+from app.common.logging import get_logger
 from app.common.strict_json import dump_bytes
 from app.common.tracing import current_trace_id
 
@@ -27,6 +28,7 @@ RETRY_AFTER_SECONDS = "2"
 # A body can be wrong in a hundred thousand places; the answer stays small.
 MAX_ERRORS = 100
 _MAX_TEXT = 500
+log = get_logger(__name__)
 
 _BY_STATUS: dict[int, type[errors.TaskyardError]] = {
     error.status: error
@@ -112,6 +114,16 @@ def problem_response(error: Exception) -> Response:
         known.headers,
         known.members,
     )
+
+
+def answered(error: errors.TaskyardError) -> Response:
+    """Return the answer for an error of ours; one of the server's is told to the log as well."""
+    if error.status >= 500:
+        # The access log tells the status only; this tells which service, and of what it failed.
+        log.warning(
+            "http.service_unavailable", code=error.code, cause=type(error.__cause__).__name__
+        )
+    return problem_response(error)
 
 
 def _http_problem(error: HTTPException) -> Response:

@@ -7,6 +7,8 @@ import re
 import threading
 import time
 
+from app.common.randomness import random_bytes
+
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _lock = threading.Lock()
 _last_tick = 0
@@ -24,7 +26,7 @@ def new_id() -> str:
     with _lock:
         tick = max(tick, _last_tick + 1)
         _last_tick = tick
-    random_bits = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
+    random_bits = int.from_bytes(random_bytes(8), "big") & (1 << 62) - 1
     value = (tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62 | random_bits
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -50,15 +50,11 @@ def loads(data: bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadJson("The body is not UTF-8.", hint="Send JSON encoded as UTF-8.") from error
-    _check_depth(text)
+    # The usual text has fewer brackets than levels are allowed.
+    if text.count("{") + text.count("[") > MAX_DEPTH:
+        _check_depth(text)
     try:
-        value = json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            parse_int=_parse_int,
-            parse_float=_parse_float,
-            object_pairs_hook=_object,
-        )
+        value = _decode(text)
     except json.JSONDecodeError as error:
         detail = (
             f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -138,6 +134,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         shown = counts.most_common(1)[0][0][:80].encode("ascii", "backslashreplace").decode()
         raise BadJson(f"The key '{shown}' stands twice in one object.")
     return result
+
+
+# One decoder for all texts: `json.loads` makes a new one each time that it is given hooks.
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant,
+    parse_int=_parse_int,
+    parse_float=_parse_float,
+    object_pairs_hook=_object,
+)
+
+
+def _decode(text: str) -> Any:
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+    return _DECODER.decode(text)
 
 
 # Possessive, and content with a string that never ends: every character is looked at once, so a

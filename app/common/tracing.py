@@ -1,13 +1,14 @@
 """Trace and request ids: W3C Trace Context (level 1) in, kept in context variables, passed on."""
 
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 import structlog
+
+from app.common.randomness import random_bytes
 
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
@@ -29,12 +30,12 @@ class TraceContext:
 
     def child(self) -> "TraceContext":
         """Return a new span of the same trace."""
-        return TraceContext(self.trace_id, secrets.token_hex(8))
+        return TraceContext(self.trace_id, random_bytes(8).hex())
 
 
 def new_trace() -> TraceContext:
     """Return the first span of a new trace."""
-    return TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+    return TraceContext(random_bytes(16).hex(), random_bytes(8).hex())
 
 
 def parse_traceparent(header: str | None) -> TraceContext | None:

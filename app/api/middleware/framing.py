@@ -2,7 +2,6 @@
 
 import re
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.errors import HeadersTooLarge, MalformedRequest, UriTooLong
@@ -11,6 +10,7 @@ MAX_URI_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 MAX_FIELD_BYTES = 8 * 1024
 MAX_FIELDS = 100
+_FRAMING = (b"content-length", b"transfer-encoding", b"host")
 _HOST = re.compile(r"[A-Za-z0-9._~%-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -26,7 +26,7 @@ class FramingMiddleware:
         if scope["type"] == "http":
             _check_uri(scope)
             _check_sizes(scope)
-            _check_framing(scope, Headers(scope=scope))
+            _check_framing(scope)
         await self.app(scope, receive, send)
 
 
@@ -53,13 +53,16 @@ def _check_sizes(scope: Scope) -> None:
         )
 
 
-def _check_framing(scope: Scope, headers: Headers) -> None:
-    lengths = headers.getlist("content-length")
-    if lengths and "transfer-encoding" in headers:
+def _check_framing(scope: Scope) -> None:
+    fields: dict[bytes, list[str]] = {name: [] for name in _FRAMING}
+    for name, value in scope["headers"]:
+        if name in fields:
+            fields[name].append(value.decode("latin-1"))
+    lengths, hosts = fields[b"content-length"], fields[b"host"]
+    if lengths and fields[b"transfer-encoding"]:
         raise _refusal("Content-Length and Transfer-Encoding came together.")
     if len(lengths) > 1 or any(not _DIGITS.fullmatch(length) for length in lengths):
         raise _refusal("Content-Length must be one number.")
-    hosts = headers.getlist("host")
     if len(hosts) > 1 or (not hosts and scope.get("http_version") == "1.1"):
         raise _refusal("There must be one Host header.")
     if any(not _HOST.fullmatch(host) for host in hosts):

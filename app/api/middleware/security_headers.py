@@ -13,6 +13,12 @@ _DEFAULTS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+# The same in the form of ASGI, for the many answers that have none of them yet.
+_RAW = [
+    (name.lower().encode(), value.encode())
+    for name, value in (*_ALWAYS.items(), *_DEFAULTS.items())
+]
+_NAMES = frozenset(name for name, _ in _RAW)
 
 
 class SecurityHeadersMiddleware:
@@ -29,10 +35,17 @@ class SecurityHeadersMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                for name, value in _DEFAULTS.items():
-                    headers.setdefault(name, value)
+                _add(message)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def _add(message: Message) -> None:
+    if all(name not in _NAMES for name, _ in message["headers"]):
+        message["headers"] = [*message["headers"], *_RAW]
+        return
+    headers = MutableHeaders(scope=message)
+    headers.update(_ALWAYS)
+    for name, value in _DEFAULTS.items():
+        headers.setdefault(name, value)

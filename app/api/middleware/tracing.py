@@ -2,7 +2,6 @@
 
 import re
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.common.ids import new_id
@@ -24,27 +23,29 @@ class TraceMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        caller = parse_traceparent(_only(headers, "traceparent"))
+        caller = parse_traceparent(_only(scope, b"traceparent"))
         trace = caller.child() if caller else new_trace()
-        request_id = _request_id(headers)
+        request_id = _request_id(scope)
 
         async def send_with_ids(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer = MutableHeaders(scope=message)
-                answer["X-Request-ID"] = request_id
-                answer["traceresponse"] = trace.traceparent
+                # Nothing further in sets these two.
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode("latin-1")),
+                    (b"traceresponse", trace.traceparent.encode("latin-1")),
+                ]
             await send(message)
 
         with bind_trace(trace, request_id=request_id):
             await self.app(scope, receive, send_with_ids)
 
 
-def _request_id(headers: Headers) -> str:
-    given = _only(headers, "x-request-id")
+def _request_id(scope: Scope) -> str:
+    given = _only(scope, b"x-request-id")
     return given if given and _REQUEST_ID.fullmatch(given) else new_id()
 
 
-def _only(headers: Headers, name: str) -> str | None:
-    values = headers.getlist(name)
-    return values[0] if len(values) == 1 else None
+def _only(scope: Scope, name: bytes) -> str | None:
+    values = [value for known, value in scope["headers"] if known == name]
+    return values[0].decode("latin-1") if len(values) == 1 else None

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from app.api.accepting import answer_accepted
+from app.api.accepting import answer_accepted, submit_run
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import CoreServices, Manager, Reader, Runner
-from app.api.faults import in_body
 from app.api.links import run_links
 from app.api.request_headers import HEADER_PARAMETERS, IdempotencyKey, WaitSeconds
 from app.api.run_filters import LABEL_PARAMETER, Filters, Limit
@@ -26,10 +25,8 @@ from app.api.schemas import (
 from app.api.streaming import RESUME_PARAMETER, EventStream, ResumeAt, desk_of, events_of
 from app.common.redaction import redact
 from app.common.strict_json import dump_bytes
-from app.common.tracing import current_trace, new_trace
 from app.storage import StorageReader
 from app.tasks.errors import TaskNotFinished
-from app.tasks.requests import RunRequest
 from app.tasks.statuses import ENDED, Status
 
 router = APIRouter(prefix="/tasks", tags=["runs"])
@@ -65,13 +62,8 @@ async def run_task(
 
     With `Prefer: wait=N` (at most 30 seconds) the answer is the whole run, if it ends in time.
     """
-    wish = RunRequest(task=body.task, params=body.params, options=body.options, labels=body.labels)
-    with in_body():
-        accepted = await services.submission.submit(
-            wish, principal=caller, trace=current_trace() or new_trace(), idempotency_key=key
-        )
     return await answer_accepted(
-        accepted,
+        await submit_run(body, services=services, caller=caller, key=key),
         request,
         response,
         services=services,

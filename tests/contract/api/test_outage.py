@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from app.auth.principal import Principal
+from app.common.ids import new_id
 from app.config.loading import load_settings
 from app.config.settings import Settings
 from tests.contract.api.harness import SAMPLE, Recorder, build
@@ -36,6 +38,24 @@ def test_requests_are_503_and_tell_when_to_come_back(client: TestClient) -> None
     assert answer.json()["code"] == "DATABASE_UNAVAILABLE"
     assert int(answer.headers["retry-after"]) > 0
     assert "s3cret" not in answer.text
+
+
+def test_a_submission_is_503_by_the_short_way_and_by_the_route(settings: Settings) -> None:
+    app, services = build(settings, Recorder())
+    somebody = Principal(
+        id=new_id(), name="ada", kind="user", role="operator", scopes=frozenset({"tasks:run"})
+    )
+    headers = {"Authorization": f"Bearer {services.tokens.issue(somebody)}"}
+    body = {"task": "sample.add_numbers", "params": {"a": 1}}
+    with TestClient(app, raise_server_exceptions=False) as client:
+        lane = client.post("/api/v1/tasks/run", json=body, headers=headers)
+        headers["Prefer"] = "respond-async"
+        route = client.post("/api/v1/tasks/run", json=body, headers=headers)
+    for answer in (lane, route):
+        assert_problem(answer, 503)
+        assert answer.json()["code"] == "DATABASE_UNAVAILABLE"
+    assert lane.headers["retry-after"] == route.headers["retry-after"]
+    assert {**lane.json(), "trace_id": None} == {**route.json(), "trace_id": None}
 
 
 def test_the_process_is_alive_and_not_ready(client: TestClient) -> None:

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from app.auth.errors import InvalidToken
 from app.auth.keys import SigningKey, open_signing_key
 from app.auth.principal import Principal
-from app.auth.tokens import MAX_LIFE_SECONDS, TYPE, TokenService
+from app.auth.tokens import LEEWAY_SECONDS, MAX_LIFE_SECONDS, TYPE, TokenService, _is_now
 from app.common.errors import ValidationFailed
 from app.common.ids import new_id
 from app.config.settings import JwtSettings
@@ -413,3 +413,45 @@ def test_a_stranger_verifies_with_the_published_key(
 
 def test_a_secret_is_not_published() -> None:
     assert service().jwks() == {"keys": []}
+
+
+def test_a_token_that_was_good_is_refused_when_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens = service()
+    token = tokens.issue(USER, expires_in=60)
+    assert tokens.verify(token) == tokens.verify(token)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 60 + LEEWAY_SECONDS)
+    refused_now(tokens, token)
+    # A clock that was set back makes it a token of the future.
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    refused_now(tokens, token)
+    monkeypatch.undo()
+    assert tokens.verify(token).subject == USER.id
+
+
+def refused_now(tokens: TokenService, token: str) -> None:
+    """The library has a clock of its own, so only what is remembered is asked."""
+    claims = tokens._verified[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
+    assert not _is_now(claims)
+
+
+def test_the_remembered_tokens_are_bounded_and_no_token_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.auth.tokens._MOST_VERIFIED", 3)
+    tokens = service()
+    made = [tokens.issue(USER) for _ in range(10)]
+    for token in made:
+        tokens.verify(token)
+    assert 0 < len(tokens._verified) <= 3  # noqa: SLF001 - nobody else can see it
+    assert not any(token in repr(tokens._verified) for token in made)  # noqa: SLF001
+
+
+def test_another_spelling_of_a_good_token_is_not_taken_for_it() -> None:
+    tokens = service()
+    token = tokens.issue(USER)
+    tokens.verify(token)
+    for wrong in (token + "=", token[:-1], token.upper(), f" {token}"):
+        refused(wrong, tokens)
