@@ -119,7 +119,7 @@ def _check_alarm(connection: Connection, patience_seconds: float) -> Finding:
         deadline = time.monotonic() + patience_seconds
         letter = Letter(new_id(), "", queue, {}, "")
         with contextlib.suppress(TimeoutError):
-            confirms.publish(letter, deadline)
+            confirms.publish([letter], deadline)
             confirms.await_confirms(deadline)
         if letter.run_id in confirms.sent():
             return good("broker alarm", "a message is confirmed")

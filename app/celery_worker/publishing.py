@@ -157,7 +157,7 @@ class Publisher:
         failpoints.hit("publisher.before_publish")
         for letter in letters:
             self._require(channel, letter)
-            channel.publish(letter, deadline)
+        channel.publish(letters, deadline)
         channel.await_confirms(deadline)
         failpoints.hit("publisher.after_confirm")
 

@@ -1,5 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis.strategies import lists, sampled_from
 
+from app.common import redaction
 from app.common.redaction import MASK, is_secret_key, mask_text, redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -53,6 +56,26 @@ def test_the_rest_of_a_url_stays_readable() -> None:
 )
 def test_other_text_is_left_alone(text: str) -> None:
     assert mask_text(text) == text
+
+
+_PARTS = (
+    *("://", "u:p@", "@", "=", "?token", "&PWD=x", "Bearer", "bEARER ", " ", "\t", "Basic", "eyJ"),
+    *("Ba\u017fic ", "aHVudGVyMjpodW50ZXIy", "hunter2hunter2", ".", "a", "Z9", "\u212a", "/", JWT),
+)
+
+
+@given(lists(sampled_from(_PARTS), max_size=12))
+def test_the_quick_look_for_a_secret_never_misses_one(parts: list[str]) -> None:
+    text = masked = "".join(parts)
+    for pattern, instead in (
+        (redaction._URL_PASSWORD, rf"\g<scheme>\g<user>:{MASK}@"),  # noqa: SLF001 - as it is without the look
+        (redaction._QUERY_PASSWORD, rf"\g<name>{MASK}"),  # noqa: SLF001
+        (redaction._BEARER, rf"\1 {MASK}"),  # noqa: SLF001
+        (redaction._BASIC, rf"\1 {MASK}"),  # noqa: SLF001
+        (redaction._JWT, MASK),  # noqa: SLF001
+    ):
+        masked = pattern.sub(instead, masked)
+    assert mask_text(text) == masked
 
 
 @pytest.mark.parametrize(
