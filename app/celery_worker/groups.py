@@ -222,5 +222,5 @@ def grouping_of(site: Site, worker: Any) -> Grouping | None:
 
     Only a pool of processes takes groups; a thread of the embedded form runs one after the other.
     """
-    has_processes = getattr(worker, "semaphore", None) is not None
+    has_processes = getattr(worker.pool, "uses_semaphore", False)
     return Grouping(site, worker) if site.settings.celery.tiny_queues and has_processes else None

@@ -62,6 +62,7 @@ class Pool:
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
     is_closing: bool = False
+    uses_semaphore: bool = True
 
     def apply_async(self, target: Any, args: Any, **options: Any) -> Any:
         if self.is_closing:
@@ -71,9 +72,9 @@ class Pool:
 
 
 class Worker:
-    def __init__(self, slots: int = 1) -> None:
+    def __init__(self, slots: int = 1, *, uses_semaphore: bool = True) -> None:
         self.hostname = "w@h"
-        self.pool = Pool()
+        self.pool = Pool(uses_semaphore=uses_semaphore)
         self.app = SimpleNamespace(tasks={"test.task": object()})
         self.semaphore = LaxBoundedSemaphore(slots)
         put_urgent_first(self, 0)
@@ -234,7 +235,7 @@ def test_other_messages_take_the_old_way(
 def test_without_tiny_queues_or_processes_nothing_is_grouped(worker: Worker) -> None:
     settings = load_settings(environ={"TASKYARD_CELERY__TINY_QUEUES": '{"default": 2}'})
     assert grouping_of(Yard().site, worker) is None
-    assert grouping_of(Yard(settings=settings).site, SimpleNamespace(semaphore=None)) is None
+    assert grouping_of(Yard(settings=settings).site, Worker(uses_semaphore=False)) is None
 
 
 def test_a_tiny_queue_has_a_prefetch_count_of_its_own() -> None:
