@@ -102,6 +102,7 @@ def create_celery(
     execution_factory: ExecutionFactory = execution_on,
     sweeping_factory: SweepingFactory = sweeping_on,
     firing_factory: FiringFactory = Firing,
+    is_supervised: bool = False,
 ) -> Celery:
     """Return the app with one Celery task per registered name and our queues for the classes.
 
@@ -123,6 +124,7 @@ def create_celery(
         execution_factory,
         sweeping_factory,
         firing_factory,
+        is_supervised,
     )
     app = Celery("taskyard", amqp=ClassAMQP, set_as_current=False)
     attach(app, site)
@@ -219,7 +221,12 @@ def _configure_logs(settings: LoggingSettings) -> None:
     signals.setup_logging.connect(configure, weak=False, dispatch_uid="taskyard.logging")
 
 
-def create_app(settings: Settings, services_factory: ServicesFactory | None = None) -> Celery:
+def create_app(
+    settings: Settings,
+    services_factory: ServicesFactory | None = None,
+    *,
+    is_supervised: bool = False,
+) -> Celery:
     """Return the app with every task of the settings' plugins, loaded once for all children."""
     inproc.check_allowed(settings.celery.broker_url.get_secret_value())
     code = load_code(settings)
@@ -230,6 +237,7 @@ def create_app(settings: Settings, services_factory: ServicesFactory | None = No
         queues=registry.queues(),
         services_factory=services_factory
         or (lambda transport: open_services(settings, transport=transport, code=code)),
+        is_supervised=is_supervised,
     )
 
 

@@ -7,10 +7,12 @@ message is acknowledged after that. Nobody waits for a group to fill: what came 
 were busy goes with the first message that gets a free one.
 """
 
+import contextlib
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from amqp.exceptions import RecoverableConnectionError
@@ -21,6 +23,7 @@ from celery.worker import state
 from app.celery_worker.begun import BEGUN
 from app.celery_worker.plain_calls import HEADER
 from app.celery_worker.requests import PoolWork, loss_of
+from app.celery_worker.runtime import soft_limit_of
 from app.celery_worker.site import Site
 from app.celery_worker.slots import UrgentFirst
 from app.celery_worker.worker import run_group
@@ -106,18 +109,18 @@ class Group(PoolWork):
         """Give the group to the pool; one that is closing takes nothing, and the broker keeps the
         messages.
         """
-        hard, soft = self._deliveries[0].limits
-        # The last one may begin so long after the first.
-        slack = PATIENCE_SECONDS if len(self._deliveries) > 1 else 0.0
+        hard = self._deliveries[0].limits[0]
+        wakeups = [delivery.wakeup for delivery in self._deliveries]
+        soft = soft_limit_of(wakeups)
         job = self._pool.apply_async(
             run_group,
-            args=([delivery.wakeup for delivery in self._deliveries],),
+            args=(wakeups,),
             accept_callback=self.on_accepted,
             timeout_callback=self.on_timeout,
             callback=self.on_success,
             error_callback=self.on_failure,
-            soft_timeout=soft and soft + slack,
-            timeout=hard and hard + slack,
+            soft_timeout=soft,
+            timeout=hard and hard + PATIENCE_SECONDS,
             correlation_id=self.id,
         )
         self._apply_result = job and weakref.ref(job)
@@ -205,22 +208,77 @@ class Grouping:
     def _wait(self, delivery: Delivery) -> None:
         self._worker._quick_acquire(self._begin, delivery)  # noqa: SLF001 - as Celery's own handler
 
+    @property
+    def _waiting(self) -> UrgentFirst:
+        waiting: UrgentFirst = self._worker.semaphore._waiting  # noqa: SLF001 - ours, see slots
+        return waiting
+
     def _begin(self, first: Delivery) -> None:
         """Take what waits beside the delivery that has got a slot, and hand all over."""
-        waiting: UrgentFirst = self._worker.semaphore._waiting  # noqa: SLF001 - ours, see slots
         kind = first.kind
 
         def is_alike(other: Any) -> bool:
             return isinstance(other, Delivery) and other.kind == kind
 
-        more = waiting.take_out(is_alike, self._sizes[first.wakeup.queue] - 1)
-        Group(self._worker, [first, *more], self._wait).hand_over()
+        more = self._waiting.take_out(is_alike, self._sizes[first.wakeup.queue] - 1)
+        self._hand_over(Group(self._worker, [first, *more], self._wait))
+
+    def _hand_over(self, group: Group) -> None:
+        group.hand_over()
+
+
+class InlineGrouping(Grouping):
+    """The same in a process that runs the groups itself: what has arrived by then goes together."""
+
+    def __init__(self, site: Site, worker: Any) -> None:
+        super().__init__(site, worker)
+        self._is_due = False
+
+    def _wait(self, delivery: Delivery) -> None:
+        self._waiting.append((self._begin, (delivery,), {}))
+        self._be_due()
+
+    def _be_due(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            hub = self._worker.hub
+            hub.call_soon(self._begin_next)
+            # What is due in the middle of the loop's turn would wait for its next event.
+            if hub._waker is not None:  # noqa: SLF001 - kombu offers no other way in
+                hub._waker.wake()  # noqa: SLF001 - as above
+
+    def _begin_next(self) -> None:
+        self._take_what_has_arrived()
+        self._is_due = False
+        # A connection that broke has taken what waited with it.
+        if self._waiting:
+            begin, arguments, _ = self._waiting.popleft()
+            begin(*arguments)
+        if self._waiting:
+            self._be_due()
+
+    def _take_what_has_arrived(self) -> None:
+        connection = self._worker.consumer.connection
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            while connection and len(self._waiting) < max(self._sizes.values()):
+                connection.drain_events(timeout=0)
+
+    def _hand_over(self, group: Group) -> None:
+        try:
+            group.hand_over()
+        except Exception as error:
+            if group not in state.active_requests:
+                raise  # It has ended: the broker is in trouble.
+            group.on_failure(SimpleNamespace(exception=error))
 
 
 def grouping_of(site: Site, worker: Any) -> Grouping | None:
     """Return what takes the messages of tiny queues, None for a worker that has none.
 
-    Only a pool of processes takes groups; a thread of the embedded form runs one after the other.
+    A thread of the embedded form runs one after the other.
     """
-    has_processes = getattr(worker.pool, "uses_semaphore", False)
-    return Grouping(site, worker) if site.settings.celery.tiny_queues and has_processes else None
+    if not site.settings.celery.tiny_queues:
+        return None
+    if site.is_supervised:
+        return InlineGrouping(site, worker)
+    return Grouping(site, worker) if getattr(worker.pool, "uses_semaphore", False) else None

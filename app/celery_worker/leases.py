@@ -71,7 +71,7 @@ class LeaseKeeper:
     def __init__(self, site: Site, worker: Any, runtimes: Runtimes | None = None) -> None:
         self._site = site
         self._worker = worker
-        self._stopper = Stopper(worker, runtimes)
+        self._stopper = Stopper(worker, runtimes, is_supervised=site.is_supervised)
         self._hearing = Hearing(site, worker)
         self._presence = Presence(worker)
         self._ended = threading.Event()
@@ -151,7 +151,7 @@ class LeaseKeeper:
 
     def _cancel(self, databases: Databases, request: Any, run_id: str) -> None:
         """End a cancelled run, then its attempt; one that cannot be stopped ends by itself."""
-        if not self._stopper.can_stop(request):
+        if not self._stopper.can_stop(request, run_id):
             return
         owner = f"{self._worker.hostname}:{request.worker_pid}"
         with GATE:

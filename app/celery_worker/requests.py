@@ -55,6 +55,10 @@ class PoolWork:
         """Whether a process of its own has begun it; the threads of a pool cannot be lost alone."""
         return self.worker_pid is not None and self.worker_pid != os.getpid()
 
+    def held(self, databases: Databases, owner: str) -> Sequence[str]:  # noqa: ARG002 - for others
+        """Return the runs that the process may hold, asked when it is dead."""
+        return self.run_ids
+
     def try_to_record(self, error: Exception) -> None:
         """Record the loss, if the database is there; the lease runs out otherwise."""
         if time.monotonic() < PoolWork.database_away_until:
@@ -75,7 +79,7 @@ class PoolWork:
         try:
             if begun is not None and record_loss(databases, begun, owner, error):
                 _log.warning("attempt.lost", task_id=begun, task=self.name, error=str(error))
-            rest = [run_id for run_id in self.run_ids if run_id != begun]
+            rest = [run_id for run_id in self.held(databases, owner) if run_id != begun]
             if rest and (given := give_back_all(databases, rest, owner)):
                 told = sorted(given)
                 _log.warning("attempt.given_back", task_id=told, task=self.name, error=str(error))

@@ -4,18 +4,20 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from app.celery_worker.alarms import limited
 from app.celery_worker.begun import BEGUN
 from app.celery_worker.interrupts import handle_with_care
 from app.celery_worker.publisher import BlockingPublisher
 from app.celery_worker.site import Execution, Site
 from app.common.logging import get_logger
 from app.common.tracing import TraceContext, bind_trace, new_trace, parse_traceparent
-from app.tasks.execution import Disposition, Executor, cancel_leftovers
+from app.tasks.execution import PATIENCE_SECONDS, Disposition, Executor, cancel_leftovers
 from app.tasks.loops import run_on
 from app.tasks.plain_calls import PlainCall
 from app.tasks.services import Services
@@ -27,6 +29,18 @@ _log = get_logger(__name__)
 _LATER_SECONDS: Final = 5.0
 _REQUEUE_PAUSE_SECONDS: Final = 1.0
 _CALL_TRIES: Final = 15
+
+
+def soft_limit_of(wakeups: Sequence[Wakeup]) -> float | None:
+    """Return the seconds that deliveries of one limit may take together: the last one may begin
+    somewhat after the first.
+    """
+    seconds = wakeups[0].timeout_seconds
+    return seconds if seconds is None or len(wakeups) == 1 else seconds + PATIENCE_SECONDS
+
+
+def _unlimited(_seconds: float | None) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def execution_on(services: Services, worker: str) -> Execution:
@@ -43,6 +57,8 @@ class Runtime:
         self._services = self._runner.run(_open(site))
         self._busy = False
         self._known = site.task_names
+        # A pool minds the limits of its processes itself.
+        self._limited = limited if site.is_supervised else _unlimited
         self._execution = site.execution_factory(self._services, worker)
 
     def execute(self, wakeup: Wakeup, call: PlainCall | None = None) -> Disposition:
@@ -66,7 +82,8 @@ class Runtime:
         self._busy = True
         run_ids = [wakeup.run_id for wakeup in wakeups]
         try:
-            answers = self._execution.execute_many(self._runner, run_ids)
+            with self._limited(soft_limit_of(wakeups)):
+                answers = self._execution.execute_many(self._runner, run_ids)
             self._postpone(wakeups, answers)
         except SoftTimeLimitExceeded:
             cancel_leftovers(self._runner)
@@ -90,7 +107,8 @@ class Runtime:
         trace = parse_traceparent(wakeup.traceparent) or new_trace()
         with bind_trace(trace, task_id=wakeup.run_id):
             try:
-                disposition = self._dispose(wakeup)
+                with self._limited(wakeup.timeout_seconds):
+                    disposition = self._dispose(wakeup)
             except SoftTimeLimitExceeded:
                 # The signal came outside the task, while its outcome was under way; what is not
                 # recorded is left to the sweeper.

@@ -77,6 +77,8 @@ class Site:
     execution_factory: ExecutionFactory
     sweeping_factory: SweepingFactory
     firing_factory: FiringFactory
+    # Whether a process runs its tasks itself, and may be killed for it (`supervisor`).
+    is_supervised: bool = False
 
 
 def attach(app: Celery, site: Site) -> None:

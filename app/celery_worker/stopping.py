@@ -16,27 +16,36 @@ _KILL_AFTER_SECONDS: Final = 5.0
 class Stopper:
     """Stops attempts of one worker, from any thread.
 
-    A process can always be ended. Of what runs in threads, only `async def` tasks can be stopped:
-    nothing ends a thread in the middle of a function.
+    A process can always be ended; one that runs its tasks itself ends with them, when a supervisor
+    starts another. Of what runs in threads, only `async def` tasks can be stopped: nothing ends a
+    thread in the middle of a function.
     """
 
-    def __init__(self, worker: Any, runtimes: Runtimes | None) -> None:
+    def __init__(
+        self, worker: Any, runtimes: Runtimes | None, *, is_supervised: bool = False
+    ) -> None:
+        self._is_supervised = is_supervised
         self._worker = worker
         self._runtimes = runtimes
 
-    def can_stop(self, request: Any) -> bool:
+    def can_stop(self, request: Any, run_id: str) -> bool:
         """Return whether `stop` would do anything."""
         if request.worker_pid != os.getpid():
             return self._has_processes
-        return self._runtimes is not None and self._runtimes.can_cancel(request.id)
+        return self._is_supervised or self._can_cancel(run_id)
 
     def stop(self, request: Any, run_id: str) -> None:
         """Have the attempt end soon. Its message is acknowledged; what it writes is fenced off."""
         if request.worker_pid == os.getpid():
-            if self._runtimes is not None:
+            if self._runtimes is not None and self._can_cancel(run_id):
                 self._runtimes.cancel_run(run_id)
+            elif self._is_supervised:
+                os.kill(os.getpid(), signal.SIGKILL)
         elif self._has_processes:
             self._worker.hub.call_soon(self._terminate, request, run_id)
+
+    def _can_cancel(self, run_id: str) -> bool:
+        return self._runtimes is not None and self._runtimes.can_cancel(run_id)
 
     @property
     def _has_processes(self) -> bool:

@@ -5,13 +5,14 @@ them in one.
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from app.cli.failures import usage_error
 
 DEFAULT_DATA_DIR = Path(".taskyard")
+Profile = Literal["default", "fast"]
 
 
 def register(app: typer.Typer) -> None:
@@ -85,6 +86,10 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option(help="Child processes (celery.concurrency).", min=1)
     ] = None,
+    profile: Annotated[
+        Profile,
+        typer.Option(help="fast: each process takes its own messages and runs them itself."),
+    ] = "default",
 ) -> None:
     """Run a worker that takes tasks from RabbitMQ.
 
@@ -98,7 +103,7 @@ def worker(
     from app.celery_worker.processes import run_worker
 
     names = [name.strip() for name in (queues or "").split(",") if name.strip()]
-    run_worker(settings, queues=names, concurrency=concurrency)
+    run_worker(settings, queues=names, concurrency=concurrency, is_fast=profile == "fast")
 
 
 def beat() -> None:

@@ -7,7 +7,7 @@ When the database is away the lease runs out, and the sweeper does the same late
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.engine import Connection, Row
 
 from app.common.metrics import TASK_RETRIES, TASKS
@@ -46,6 +46,13 @@ def give_back(databases: Databases, run_id: str, owner: str) -> bool:
     values = {"run_id": run_id, "owner": owner, "actor": "worker", "worker": owner}
     with databases.sync_begin(APPLICATION_BIND) as connection:
         return write(connection, RELEASE, values) is not None
+
+
+def held_by(databases: Databases, owner: str) -> Sequence[str]:
+    """Return the runs whose lease the owner holds."""
+    held = select(_RUN.id).where(literal_column("status = 'RUNNING'"), _RUN.lease_owner == owner)
+    with databases.sync_autocommit(APPLICATION_BIND) as connection:
+        return list(connection.execute(held).scalars())
 
 
 def give_back_all(databases: Databases, run_ids: Sequence[str], owner: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ so that an effect that is committed twice shows as two rows.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import itertools
@@ -104,6 +105,15 @@ def outlast_soft_limit(ctx: TaskContext, seconds: float) -> None:
     """Sleep as a blocking function does, for longer than its limit."""
     note_start(ctx)
     time.sleep(seconds)
+
+
+@register_task("faults.ignore_soft_limit", max_attempts=1, timeout_seconds=1)
+def ignore_soft_limit(ctx: TaskContext) -> None:
+    """Go on whatever is raised, and let other threads run."""
+    note_start(ctx)
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
 
 
 @register_task("faults.fail_always", max_attempts=1)

@@ -256,9 +256,11 @@ class Stack:
             return httpx.get(f"{self.url}/livez", timeout=2).status_code == 200
         return False
 
-    def add_worker(self, concurrency: int = 2, /, **more: str) -> Program:
+    def add_worker(
+        self, concurrency: int = 2, /, *, profile: str = "default", **more: str
+    ) -> Program:
         """Start one more worker; `await_workers` waits until it consumes."""
-        arguments = ["worker", "--concurrency", str(concurrency)]
+        arguments = ["worker", "--concurrency", str(concurrency), "--profile", profile]
         worker = self._program(f"worker-{len(self.workers)}", arguments)
         self.workers.append(worker)
         worker.start(**more)

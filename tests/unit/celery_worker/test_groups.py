@@ -1,7 +1,7 @@
 """Which messages go together, and what becomes of each after its group."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from app.celery_worker.begun import BEGUN
 from app.celery_worker.celery_app import QueueConsumer
-from app.celery_worker.groups import Grouping, grouping_of
+from app.celery_worker.groups import Group, Grouping, InlineGrouping, grouping_of
 from app.celery_worker.plain_calls import HEADER
 from app.celery_worker.site import UNKNOWN_TASK
 from app.celery_worker.slots import put_urgent_first
@@ -74,7 +74,9 @@ class Pool:
 class Worker:
     def __init__(self, slots: int = 1, *, uses_semaphore: bool = True) -> None:
         self.hostname = "w@h"
-        self.pool = Pool(uses_semaphore=uses_semaphore)
+        self.hub: Any = None
+        self.consumer: Any = None
+        self.pool: Any = Pool(uses_semaphore=uses_semaphore)
         self.app = SimpleNamespace(tasks={"test.task": object()})
         self.semaphore = LaxBoundedSemaphore(slots)
         put_urgent_first(self, 0)
@@ -137,7 +139,7 @@ def test_a_group_has_the_limit_of_its_runs_and_the_time_in_which_they_begin(
     worker: Worker, grouping: Grouping
 ) -> None:
     take(grouping, *(Message(limits=(12.0, 2.0)) for _ in range(3)))
-    assert (worker.pool.jobs[0]["soft_timeout"], worker.pool.jobs[0]["timeout"]) == (2.0, 12.0)
+    assert worker.pool.jobs[0]["soft_timeout"] == 2.0
     finish(worker, Disposition.DONE)
     (job,) = worker.pool.jobs
     assert job["soft_timeout"] == 2.0 + PATIENCE_SECONDS
@@ -236,6 +238,120 @@ def test_without_tiny_queues_or_processes_nothing_is_grouped(worker: Worker) -> 
     settings = load_settings(environ={"TASKYARD_CELERY__TINY_QUEUES": '{"default": 2}'})
     assert grouping_of(Yard().site, worker) is None
     assert grouping_of(Yard(settings=settings).site, Worker(uses_semaphore=False)) is None
+
+
+class Connection:
+    """Has messages that have arrived, and hands one over each time that it is asked."""
+
+    def __init__(self, grouping: Grouping, messages: list[Message]) -> None:
+        self._grouping = grouping
+        self._messages = messages
+
+    def drain_events(self, timeout: float) -> None:
+        assert timeout == 0
+        if not self._messages:
+            raise TimeoutError
+        assert self._grouping.take(self._messages.pop(0))
+
+
+class Hub:
+    """Calls when it is told to, and counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.woken = 0
+        self._waker = self
+
+    def call_soon(self, call: Any) -> None:
+        self.calls.append(call)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def turn(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+class Inline(Pool):
+    """Runs a job at once, as a pool that is the process itself."""
+
+    error: Exception | None = None
+
+    def apply_async(self, target: Any, args: Any, **options: Any) -> Any:
+        super().apply_async(target, args, **options)
+        options["accept_callback"](PID, 0.0)
+        if self.error is not None:
+            raise self.error
+        options["callback"]([Disposition.DONE] * len(args[0]))
+        return None
+
+
+@pytest.fixture
+def inline(worker: Worker) -> Grouping:
+    settings = load_settings(environ={"TASKYARD_CELERY__TINY_QUEUES": f'{{"default": {SIZE}}}'})
+    worker.pool, worker.hub = Inline(), Hub()
+    found = grouping_of(replace(Yard(settings=settings).site, is_supervised=True), worker)
+    assert isinstance(found, InlineGrouping)
+    return found
+
+
+def arrive(worker: Worker, grouping: Grouping, *messages: Message) -> None:
+    worker.consumer = SimpleNamespace(connection=Connection(grouping, list(messages)))
+
+
+def test_inline_what_has_arrived_goes_together(worker: Worker, inline: Grouping) -> None:
+    messages = [Message() for _ in range(5)]
+    arrive(worker, inline, *messages[1:])
+    assert inline.take(messages[0])
+    assert runs_of(worker) == []
+    worker.hub.turn()
+    ids = [message.run_id for message in messages]
+    assert runs_of(worker) == [ids[:SIZE]]
+    assert [message.told for message in messages[:SIZE]] == [["ack"]] * SIZE
+    assert worker.hub.calls == []
+    # The loop's own reading brings the next one.
+    assert inline.take(messages[3])
+    arrive(worker, inline, messages[4])
+    worker.hub.turn()
+    assert runs_of(worker) == [ids[:SIZE], ids[SIZE:]]
+    assert worker.hub.woken == 2
+
+
+def test_inline_what_is_left_goes_on_without_a_new_message(
+    worker: Worker, inline: Grouping
+) -> None:
+    arrive(worker, inline)
+    take(inline, *(Message() for _ in range(SIZE + 1)))
+    worker.hub.turn()
+    worker.hub.turn()
+    assert [len(runs) for runs in runs_of(worker)] == [SIZE, 1]
+    assert worker.hub.woken == 2
+
+
+def test_inline_a_group_that_breaks_comes_again(
+    worker: Worker, inline: Grouping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[Exception] = []
+    monkeypatch.setattr(Group, "record", lambda _, error: recorded.append(error))
+    worker.pool.error = ValueError("the runtime's own")
+    message = Message()
+    arrive(worker, inline)
+    assert inline.take(message)
+    worker.hub.turn()
+    assert message.told == ["requeue"]
+    assert len(recorded) == 1
+
+
+def test_inline_what_a_broken_connection_has_taken_is_not_missed(
+    worker: Worker, inline: Grouping
+) -> None:
+    arrive(worker, inline)
+    assert inline.take(Message())
+    worker.semaphore.clear()
+    worker.hub.turn()
+    assert runs_of(worker) == []
 
 
 def test_a_tiny_queue_has_a_prefetch_count_of_its_own() -> None:

@@ -276,6 +276,25 @@ def test_in_a_thread_only_a_coroutine_is_stopped(
         runtimes.close()
 
 
+@pytest.mark.parametrize("is_supervised", [False, True])
+def test_a_function_in_a_supervised_process_ends_with_it(
+    databases: Databases,
+    requests: list[Request],
+    monkeypatch: pytest.MonkeyPatch,
+    is_supervised: bool,
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    request = requests[0]
+    request.worker_pid = os.getpid()
+    running_row(databases, request.id, f"w@h:{os.getpid()}")
+    cancel(databases, request.id)
+    site = replace(Yard().site, is_supervised=is_supervised)
+    LeaseKeeper(site, Worker()).beat(databases)
+    assert status_of(databases, request.id) == ("CANCELLED" if is_supervised else "RUNNING")
+    assert killed == ([(os.getpid(), signal.SIGKILL)] if is_supervised else [])
+
+
 def test_the_keeper_beats_until_it_is_stopped(
     databases: Databases, requests: list[Request], tmp_path: Path
 ) -> None:
