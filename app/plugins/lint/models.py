@@ -71,7 +71,10 @@ class LintingJob(BaseMysql):
     """One submission: a text, a file or an archive."""
 
     __tablename__ = "linting_jobs"
-    __table_args__ = (Index("ix_linting_jobs_created_by", "created_by", "id"),)
+    __table_args__ = (
+        Index("ix_linting_jobs_created_by", "created_by", "id"),
+        Index("ix_linting_jobs_status", "status"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(String(255), unique=True)

@@ -2,7 +2,7 @@
 
 Nothing is atomic across the two databases, so a run can end, in the table of runs,
 before it has written its file's row. Looking at a job that has been quiet for a while
-compares the two sides and closes what nobody will close any more.
+compares the two sides and closes what nobody will close any more; `tidying` looks at all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from app.plugins.lint.repository import FAULT, FileOutcome
 from app.tasks.models import TaskRun
 from app.tasks.statuses import Status
 
-_QUIET = timedelta(seconds=15)
+QUIET = timedelta(seconds=15)
 _MOST_AT_ONCE = 500
 _MISSING = "its run was never accepted; submit it again"
 _WORDS = {
@@ -46,12 +46,23 @@ class _Open:
     archive: bool
 
 
-async def reconcile(databases: Databases, job_id: str) -> None:
-    """Close the files, or the archive, of a quiet job whose runs have ended without success."""
+async def reconcile(databases: Databases, job_id: str) -> bool:
+    """Close the files, or the archive, of a quiet job whose runs have ended without success, and
+    the job itself when no file is open any more; return whether anything was closed.
+    """
     async with databases.transaction(BIND) as session:
         waiting = await session.run_sync(_find_open, job_id)
     if waiting is None:
-        return
+        return False
+    closed = await _close_ended(databases, job_id, waiting) if waiting.run_ids else True
+    if closed and not waiting.archive:
+        # Its workers may have died between the last file's outcome and the job's.
+        async with databases.transaction(BIND) as session:
+            await session.run_sync(repository.settle_job, job_id)
+    return closed
+
+
+async def _close_ended(databases: Databases, job_id: str, waiting: _Open) -> bool:
     states = await _run_states(databases, waiting.run_ids)
     reasons = {
         run_id: _WORDS[states[run_id]] if run_id in states else _MISSING
@@ -61,15 +72,28 @@ async def reconcile(databases: Databases, job_id: str) -> None:
     if reasons:
         async with databases.transaction(BIND) as session:
             await session.run_sync(_close, job_id, reasons, waiting.archive)
+    return bool(reasons)
 
 
 def _find_open(session: Session, job_id: str) -> _Open | None:
     job = repository.find_job(session, job_id)
-    if job is None or JobStatus(job.status).has_ended or job.updated_at > utc_now() - _QUIET:
+    if job is None or JobStatus(job.status).has_ended or job.updated_at > utc_now() - QUIET:
         return None
-    rows = [row for row in repository.tasks_of(session, job_id) if _is_open(row)]
-    if rows:
-        return _Open(tuple(row.task_id for row in rows[:_MOST_AT_ONCE]), archive=False)
+    mine = LintingTask.job_id == job_id
+    if session.scalar(select(LintingTask.id).where(mine).limit(1)) is not None:
+        # A worker is at one of its files: somebody who watches the job asks again soon.
+        at_work = select(LintingTask.id).where(
+            mine,
+            LintingTask.status == FileStatus.IN_PROGRESS,
+            LintingTask.updated_at > utc_now() - QUIET,
+        )
+        if session.scalar(at_work.limit(1)) is not None:
+            return None
+        unfinished = select(LintingTask.task_id).where(
+            mine, LintingTask.status.in_(repository.UNFINISHED)
+        )
+        waiting = session.scalars(unfinished.order_by(LintingTask.id).limit(_MOST_AT_ONCE))
+        return _Open(tuple(waiting), archive=False)
     if job.submission_type == SubmissionType.ZIP_ARCHIVE and job.run_id:
         return _Open((job.run_id,), archive=True)
     return None
@@ -102,7 +126,3 @@ def _not_linted(reason: str) -> FileOutcome:
 def _close_archive(job: LintingJob, reason: str) -> None:
     job.status, job.passed = JobStatus.FAILED, False
     job.error_message = f"The archive was not read: {reason}."
-
-
-def _is_open(row: LintingTask) -> bool:
-    return not FileStatus(row.status).has_ended

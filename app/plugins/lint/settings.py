@@ -80,6 +80,9 @@ class LintSettings(BaseModel):
     sandbox_files: int = Field(default=500, ge=1)
     batch_niceness: int = Field(default=10, ge=0, le=19)
     sandbox_processes: int = Field(default=2, ge=1, le=64)
+    # Of ended jobs, with their rows and files; 0 keeps them for ever.
+    retention_days: float = Field(default=30.0, ge=0)
+    tidy_budget_seconds: float = Field(default=10.0, gt=0, le=120)
     cache_seconds: int = Field(default=7 * 86_400, ge=0)
     max_violations: int = Field(default=50_000, ge=1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from app import TaskContext, register_task
+from app import Schedule, TaskContext, register_task
 from app.db import installed
 from app.plugins.lint.caching import KnownLints
 from app.plugins.lint.catalogue import check_dialect, check_rule
@@ -38,6 +38,7 @@ from app.plugins.lint.schemas import (
 )
 from app.plugins.lint.settings import LintSettings
 from app.plugins.lint.stored_profiles import find_profile
+from app.plugins.lint.tidying import Tidied, Tidying
 from app.tasks.errors import RunCancelled
 from app.tasks.results import StoredResult
 
@@ -46,6 +47,7 @@ SINGLE_QUEUE = "lint"
 BATCH_QUEUE = "lint_batch"
 FIX_QUEUE = "lint_fix"
 _ATTEMPTS = 5
+_TIDY_SECONDS = 300
 # To lint a text of less characters twice costs no more than to tell others that it is linted.
 _SMALL_TEXT = 1000
 
@@ -222,6 +224,22 @@ def expand_zip_and_dispatch_tasks(ctx: TaskContext, job_id: str) -> ExpansionSum
         rejected=expansion.rejected,
         ignored=expansion.ignored,
     )
+
+
+@register_task(
+    "lint.tidy_jobs",
+    # Ahead of the files of archives, on their processes.
+    queue=BATCH_QUEUE,
+    priority=7,
+    max_attempts=1,
+    timeout_seconds=300,
+    on_failure="discard",
+    retention_days=1,
+    schedule=Schedule(interval_seconds=_TIDY_SECONDS, misfire="skip", overlap="skip"),
+)
+async def tidy_jobs(ctx: TaskContext) -> Tidied:
+    """Close the jobs that a crash has left open, and delete those past their retention."""
+    return await Tidying(installed(), ctx.storage, _settings(ctx)).tidy()
 
 
 def _settings(ctx: TaskContext) -> LintSettings:

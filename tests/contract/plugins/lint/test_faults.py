@@ -59,11 +59,12 @@ def deliver_all_attempts(yard: Yard, run_id: str) -> None:
 
 def _age(yard: Yard, job_id: str) -> None:
     with yard.worker.databases.sync_transaction(BIND) as session:
-        session.execute(
-            update(LintingJob)
-            .where(LintingJob.job_id == job_id)
-            .values(updated_at=utc_now() - timedelta(minutes=1))
-        )
+        for table in (LintingJob, LintingTask):
+            session.execute(
+                update(table)
+                .where(table.job_id == job_id)
+                .values(updated_at=utc_now() - timedelta(minutes=1))
+            )
 
 
 def _run_id(yard: Yard, job_id: str) -> str:
