@@ -42,8 +42,11 @@ bench-growth: $(STAMP) ## Time the calls with ten thousand and with a million ru
 chaos: $(STAMP) ## Kill, freeze and cut off everything, and write the guarantees' table
 	@scripts/chaos
 
-bench-lint: $(STAMP) ## The lint service beside sqlfluff itself: make bench-lint FILES=a/folder/of/sql
-	@$(PY) -m bench.lint $(FILES)
+bench-lint: $(STAMP) ## The lint service beside sqlfluff itself: make bench-lint FILES=a/folder/of/sql ROUNDS=3
+	@$(PY) -m bench.lint $(FILES) --rounds $(or $(ROUNDS),3)
+	@$(PY) -m bench.lint_hostile
+	@$(PY) -m pytest -q tests/integration/plugins/lint/test_kills.py
+	@$(PY) -m bench.lint_parity $(FILES)
 
 lint: $(STAMP) ## ruff, mypy --strict and the import contracts
 	@scripts/lint

@@ -10,21 +10,21 @@ import contextlib
 import json
 import resource
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from bench.lint_files import MAX_BYTES, Corpus, pick
-from bench.processes import Used, cpu_seconds, worker_memory
+from bench.lint_table import Figures, table
+from bench.processes import cpu_seconds, worker_memory
 from tests.integration.system.installation import System, real_system
 from tests.services import Services
 
@@ -39,20 +39,6 @@ _PROBES = 40
 # So many files are linted while the small lints are timed.
 _BUSY_FILES = 150
 _TICK_SECONDS = 0.5
-
-
-@dataclass
-class Figures:
-    """What the rounds measured, in seconds; `cpu` is processor time without the servers'."""
-
-    service: list[float] = field(default_factory=list)
-    service_cpu: list[float] = field(default_factory=list)
-    cli: list[float] = field(default_factory=list)
-    cli_cpu: list[float] = field(default_factory=list)
-    again: list[float] = field(default_factory=list)
-    idle: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
-    memory: dict[str, list[Used]] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     bench.round(number, corpus.marked(f"round {number} {time.time_ns()}"))
     finally:
         services.close()
-    _print(figures, len(corpus.texts))
+    print("\n".join(table(figures, len(corpus.texts))))
     return 0
 
 
@@ -182,12 +168,12 @@ class Bench:
 
     @contextlib.contextmanager
     def _probing(self) -> Iterator[None]:
-        """Ask for one small lint after the other meanwhile, two in a second."""
+        """Ask for one small lint after the other meanwhile, a few in a second."""
         over = threading.Event()
 
         def ask() -> None:
             with contextlib.closing(self.system.client()) as client:
-                while not over.wait(0.5):
+                while not over.wait(0.25):
                     self.figures.busy.append(self._probe(client))
 
         thread = threading.Thread(target=ask)
@@ -214,28 +200,6 @@ def _children_cpu() -> float:
     """Return the processor time of the processes that this one started and waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _print(figures: Figures, files: int) -> None:
-    service, cli = statistics.median(figures.service), statistics.median(figures.cli)
-    idle, busy = statistics.median(figures.idle), statistics.median(figures.busy)
-    print(f"files per second: service {files / service:.1f}, sqlfluff {files / cli:.1f}")
-    _ratio("files per second, service ÷ sqlfluff", figures.cli, figures.service)
-    _ratio("files per cpu second, service ÷ sqlfluff", figures.cli_cpu, figures.service_cpu)
-    _ratio("the same archive again, times faster", figures.service, figures.again)
-    print(
-        f"one small lint, p50: idle {idle * 1000:.0f} ms, beside the archive {busy * 1000:.0f} ms "
-        f"({busy / idle:.1f} times; {len(figures.busy)} probes)"
-    )
-    for moment, used in figures.memory.items():
-        shown = ", ".join(f"{one.role} {one.own_mb:.0f}" for one in used)
-        print(f"own memory in MB {moment}: {shown}")
-
-
-def _ratio(name: str, above: Sequence[float], below: Sequence[float]) -> None:
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"{name}: {statistics.median(ratios):.2f} ({each})")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
