@@ -8,7 +8,14 @@ import pytest
 from app import register_task
 from app.tasks.errors import StaleAttempt
 from app.tasks.execution import Disposition
-from app.tasks.losses import WorkerLost, end_cancelled, give_back, record_loss
+from app.tasks.losses import (
+    WorkerLost,
+    end_cancelled,
+    give_back,
+    give_back_all,
+    held_by,
+    record_loss,
+)
 from app.tasks.outcomes import Told, record, succeeded
 from app.tasks.results import EncodedResult
 from app.tasks.transitions import CLAIM, REQUEST_CANCEL, apply
@@ -168,6 +175,22 @@ def test_what_is_given_back_costs_no_attempt(install: Install, task: Any) -> Non
     yard.deliver(claimed.id)
     row = yard.row(claimed.id)
     assert (row.status, row.attempt) == ("SUCCEEDED", claimed.attempt)
+
+
+def test_what_an_owner_holds_is_given_back_together(install: Install) -> None:
+    yard = install(lost)
+    databases = yard.services.databases
+    mine = [str(start(yard).id) for _ in range(3)]
+    done = yard.submit("test.lost").task_id
+    yard.deliver(done)
+    assert sorted(held_by(databases, OWNER)) == sorted(mine)
+    assert held_by(databases, "gone:2") == []
+    # One has ended in the meantime.
+    assert lose(yard, mine[0])
+    assert give_back_all(databases, [*mine, done], OWNER) == set(mine[1:])
+    assert [yard.row(run_id).attempt for run_id in mine] == [1, 0, 0]
+    assert held_by(databases, OWNER) == []
+    assert give_back_all(databases, mine, OWNER) == set()
 
 
 def test_a_cancelled_run_is_not_given_back(install: Install) -> None:
