@@ -27,18 +27,17 @@ def alarms() -> Iterator[None]:
 
 
 def test_what_takes_longer_is_interrupted() -> None:
-    started = time.monotonic()
     with pytest.raises(SoftTimeLimitExceeded), limited(0.05):
-        time.sleep(5)
-    assert time.monotonic() - started < 3
+        time.sleep(60)
 
 
 def test_the_hard_limit_is_told_and_taken_back() -> None:
-    moment = time.monotonic() + 1.0 + HARD_LIMIT_GRACE_SECONDS
-    with limited(1.0):
-        assert not BEGUN.is_over(os.getpid(), moment - 1)
-        assert BEGUN.is_over(os.getpid(), moment + 1)
-    assert not BEGUN.is_over(os.getpid(), moment + 1)
+    # So far apart that no pause of the machine comes between.
+    moment = time.monotonic() + 1000.0 + HARD_LIMIT_GRACE_SECONDS
+    with limited(1000.0):
+        assert not BEGUN.is_over(os.getpid(), moment - 500)
+        assert BEGUN.is_over(os.getpid(), moment + 500)
+    assert not BEGUN.is_over(os.getpid(), moment + 500)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
