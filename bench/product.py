@@ -1,7 +1,7 @@
 """Taskyard behind the same interface as the peers, in the environment of the product.
 
 Its settings are those of a deployment on PostgreSQL, RabbitMQ and Redis (`bench.installation`);
-the worker has two processes, none in reserve, and as many messages ahead as Celery's.
+the worker has two processes, none in reserve, and its queue is declared for tiny tasks, 64 at once.
 """
 
 import asyncio
