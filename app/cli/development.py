@@ -18,7 +18,7 @@ _HOST = "TASKYARD_SERVER__HOST"
 _PORT = "TASKYARD_SERVER__PORT"
 
 
-def run_dev(host: str, port: int, data_dir: Path, *, open_browser: bool) -> None:
+def run_dev(host: str, port: int, data_dir: Path | None, *, open_browser: bool) -> None:
     """Migrate, make the first administrator, say where everything is, and serve."""
     listening = free_socket(host, port)
     settings = _dev_settings(data_dir, host, listening.getsockname()[1])
@@ -31,7 +31,7 @@ def run_dev(host: str, port: int, data_dir: Path, *, open_browser: bool) -> None
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def run_dev_with_reload(host: str, port: int, data_dir: Path) -> None:
+def run_dev_with_reload(host: str, port: int, data_dir: Path | None) -> None:
     """Serve from a child process that is started again when Python code below this folder
     changes.
     """
@@ -39,7 +39,7 @@ def run_dev_with_reload(host: str, port: int, data_dir: Path) -> None:
 
     settings = _dev_settings(data_dir, host, port)
     # The child reads them in `create_reloaded_api`.
-    os.environ |= {_DATA_DIR: str(data_dir), _HOST: host, _PORT: str(port)}
+    os.environ |= {_DATA_DIR: str(settings.data_dir), _HOST: host, _PORT: str(port)}
     _prepare(settings, f"http://{host}:{port}")
     config = server_config("app.cli.development:create_reloaded_api", settings, reload=True)
     ChangeReload(config, uvicorn.Server(config).run, [config.bind_socket()]).run()
@@ -52,7 +52,7 @@ def create_reloaded_api() -> FastAPI:
     return create_embedded_api(settings)
 
 
-def _dev_settings(data_dir: Path, host: str, port: int) -> Settings:
+def _dev_settings(data_dir: Path | None, host: str, port: int) -> Settings:
     """Return the embedded settings, with the address that is really listened on."""
     settings = load_settings(data_dir=data_dir, embedded=True)
     server = settings.server.model_copy(update={"host": host, "port": port})

@@ -11,7 +11,6 @@ import typer
 
 from app.cli.failures import usage_error
 
-DEFAULT_DATA_DIR = Path(".taskyard")
 Profile = Literal["default", "fast"]
 
 
@@ -29,8 +28,11 @@ def dev(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8000,
     data_dir: Annotated[
-        Path, typer.Option(help="Folder for everything that is kept.")
-    ] = DEFAULT_DATA_DIR,
+        Path | None,
+        typer.Option(
+            help="Folder for everything that is kept (data_dir).", show_default=".taskyard"
+        ),
+    ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the API's page.")
     ] = True,
