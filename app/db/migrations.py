@@ -5,8 +5,8 @@ They block: call them before an event loop runs, or in a thread.
 
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -43,6 +43,11 @@ __all__ = [
     "units",
     "upgrade",
 ]
+
+
+# To be closed: else a migration that fails keeps its connection, and the lock, until somebody
+# collects the garbage.
+_Units = Generator[tuple[Unit, Connection], None, None]
 
 
 class DatabaseAhead(MigrationError):
@@ -99,10 +104,8 @@ def upgrade(
 ) -> list[Step]:
     """Bring every unit, or those of one owner or bind, to its newest revision or to a given one."""
     chosen = select(units(plugins), owner=owner, bind=bind)
-    return [
-        _migrate(unit, connection, command.upgrade, to)
-        for unit, connection in _each_locked(databases, chosen)
-    ]
+    with closing(_each_locked(databases, chosen)) as each:
+        return [_migrate(unit, connection, command.upgrade, to) for unit, connection in each]
 
 
 def downgrade(
@@ -115,10 +118,8 @@ def downgrade(
 ) -> list[Step]:
     """Take every chosen unit one revision back, or to a revision, or to "base"; plugins first."""
     chosen = select(units(plugins), owner=owner, bind=bind)
-    return [
-        _migrate(unit, connection, command.downgrade, to)
-        for unit, connection in _each_locked(databases, chosen[::-1])
-    ]
+    with closing(_each_locked(databases, chosen[::-1])) as each:
+        return [_migrate(unit, connection, command.downgrade, to) for unit, connection in each]
 
 
 def status(
@@ -130,17 +131,19 @@ def status(
 ) -> list[Status]:
     """Return where each unit stands; changes nothing."""
     result = []
-    for unit, connection in _each(databases, select(units(plugins), owner=owner, bind=bind)):
-        current, script = _current(unit, connection), _script(unit)
-        result.append(
-            Status(
-                owner=unit.owner,
-                bind=unit.bind,
-                current=current,
-                head=script.get_current_head(),
-                pending=_pending(unit, script, current),
+    chosen = select(units(plugins), owner=owner, bind=bind)
+    with closing(_each(databases, chosen)) as each:
+        for unit, connection in each:
+            current, script = _current(unit, connection), _script(unit)
+            result.append(
+                Status(
+                    owner=unit.owner,
+                    bind=unit.bind,
+                    current=current,
+                    head=script.get_current_head(),
+                    pending=_pending(unit, script, current),
+                )
             )
-        )
     return result
 
 
@@ -150,10 +153,8 @@ def is_current(databases: Databases, plugins: Sequence[LoadedPlugin]) -> bool:
     A database that newer code has migrated has none: in a rolling upgrade the old
     processes serve on until they are replaced.
     """
-    return not any(
-        _is_behind(unit, _current(unit, connection))
-        for unit, connection in _each(databases, units(plugins))
-    )
+    with closing(_each(databases, units(plugins))) as each:
+        return not any(_is_behind(unit, _current(unit, connection)) for unit, connection in each)
 
 
 def check(
@@ -169,20 +170,22 @@ def check(
     imported: the comparison would call every table superfluous.
     """
     result = []
-    for unit, connection in _each(databases, select(units(plugins), owner=owner, bind=bind)):
-        _require_models(unit)
-        options = context_options(unit, connection)
-        metadata = options.pop("target_metadata")
-        context = MigrationContext.configure(connection, opts=options)
-        differences = compare_metadata(context, metadata)
-        result.append(
-            Drift(
-                owner=unit.owner,
-                bind=unit.bind,
-                pending=_pending(unit, _script(unit), _current(unit, connection)),
-                differences=tuple(_describe(one) for one in differences),
+    chosen = select(units(plugins), owner=owner, bind=bind)
+    with closing(_each(databases, chosen)) as each:
+        for unit, connection in each:
+            _require_models(unit)
+            options = context_options(unit, connection)
+            metadata = options.pop("target_metadata")
+            context = MigrationContext.configure(connection, opts=options)
+            differences = compare_metadata(context, metadata)
+            result.append(
+                Drift(
+                    owner=unit.owner,
+                    bind=unit.bind,
+                    pending=_pending(unit, _script(unit), _current(unit, connection)),
+                    differences=tuple(_describe(one) for one in differences),
+                )
             )
-        )
     return result
 
 
@@ -246,7 +249,7 @@ def _end_read(connection: Connection) -> None:
         connection.rollback()
 
 
-def _each_locked(databases: Databases, chosen: Sequence[Unit]) -> Iterator[tuple[Unit, Connection]]:
+def _each_locked(databases: Databases, chosen: Sequence[Unit]) -> _Units:
     """Yield each unit with a connection that holds its database's migration lock."""
     for bind, group in groupby(chosen, key=lambda unit: unit.bind):
         with (
@@ -257,7 +260,7 @@ def _each_locked(databases: Databases, chosen: Sequence[Unit]) -> Iterator[tuple
                 yield unit, connection
 
 
-def _each(databases: Databases, chosen: Sequence[Unit]) -> Iterator[tuple[Unit, Connection]]:
+def _each(databases: Databases, chosen: Sequence[Unit]) -> _Units:
     for bind, group in groupby(chosen, key=lambda unit: unit.bind):
         with _connect(databases, bind) as connection:
             for unit in group:

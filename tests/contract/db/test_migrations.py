@@ -193,6 +193,18 @@ def test_an_error_frees_the_lock(lint: Databases) -> None:
     assert up(lint).after == SECOND
 
 
+def test_a_migration_that_fails_frees_the_lock(lint: Databases) -> None:
+    up(lint)
+    with lint.sync_begin(LINT_BIND) as connection:
+        connection.execute(sa.text("UPDATE alembic_version_notes SET version_num = '0099_future'"))
+    dialect, engine = lint.dialect(LINT_BIND), lint.get_sync_engine(LINT_BIND)
+    # While the error is at hand, and with it all that its traceback holds.
+    with pytest.raises(MigrationError) as caught:
+        upgrade(lint, [NOTES], bind=LINT_BIND)
+    with engine.connect() as other, exclusive(other, dialect, LINT_BIND, wait_seconds=0.1):
+        assert "0099_future" in caught.value.detail
+
+
 def _upgrade_and_tell(url: str, queue: Any) -> None:
     databases = make_databases(url, LINT_BIND)
     try:

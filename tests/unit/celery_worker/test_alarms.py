@@ -9,12 +9,16 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from app.celery_worker.alarms import handle_alarms, limited
-from app.celery_worker.begun import BEGUN
+from app.celery_worker.begun import BegunRuns
 from app.celery_worker.messages import HARD_LIMIT_GRACE_SECONDS
+
+BEGUN = BegunRuns()
 
 
 @pytest.fixture(autouse=True)
-def alarms() -> Iterator[None]:
+def alarms(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # This process may have left its number in a slot of the other page, as another test's child.
+    monkeypatch.setattr("app.celery_worker.alarms.BEGUN", BEGUN)
     # The test run may have an alarm of its own.
     before = signal.getsignal(signal.SIGALRM)
     left = signal.setitimer(signal.ITIMER_REAL, 0)
@@ -23,7 +27,6 @@ def alarms() -> Iterator[None]:
     yield
     signal.signal(signal.SIGALRM, before)
     signal.setitimer(signal.ITIMER_REAL, *left)
-    BEGUN._slot = None  # noqa: SLF001 - this process is nobody's child
 
 
 def test_what_takes_longer_is_interrupted() -> None:
