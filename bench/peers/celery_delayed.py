@@ -48,6 +48,11 @@ class Delayed(CeleryAdapter):
             seconds = low + (high - low) * number / count
             due_ns = time.monotonic_ns() + round(seconds * 1e9)
             self._stamped.apply_async((due_ns,), countdown=seconds)
+        # Unconfirmed messages may still stand before the broker's door. It takes what comes on a
+        # channel in order, so that its answer tells that they are in.
+        queue = next(iter(self._app.amqp.queues.values()))
+        with self._app.producer_pool.acquire() as producer:
+            queue(producer.channel).queue_declare(passive=True)
 
     def clear(self) -> None:
         super().clear()
