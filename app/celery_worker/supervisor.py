@@ -21,6 +21,7 @@ from celery.platforms import set_pdeathsig  # type: ignore[attr-defined]  # not 
 
 from app.celery_worker.alarms import handle_alarms
 from app.celery_worker.begun import BEGUN
+from app.celery_worker.preloading import preload
 from app.celery_worker.requests import PoolWork
 from app.common.logging import get_logger
 from app.config.settings import Settings
@@ -76,6 +77,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit code, when all processes have ended."""
+        preload(self._settings)
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         self._due = dict.fromkeys(self._numbers, 0.0)
         while self._children or self._due:

@@ -12,6 +12,7 @@ from app.celery_worker.deaths import notice_deaths
 from app.celery_worker.grace import Grace
 from app.celery_worker.leases import LeaseKeeper
 from app.celery_worker.plain_calls import HEADER, call_of
+from app.celery_worker.preloading import preload
 from app.celery_worker.runtime import Runtimes
 from app.celery_worker.site import site_of
 from app.celery_worker.slots import put_urgent_first
@@ -123,6 +124,11 @@ def current_runtimes(app: Celery) -> Runtimes:
     if _runtimes is None or _runtimes.site is not site_of(app):
         _runtimes = Runtimes(site_of(app), f"direct@{os.uname().nodename}")
     return _runtimes
+
+
+@signals.worker_init.connect(weak=False, dispatch_uid="taskyard.preload")
+def _preload(sender: Any, **_: Any) -> None:
+    preload(site_of(sender.app).settings)
 
 
 @signals.worker_process_init.connect(weak=False, dispatch_uid="taskyard.open")

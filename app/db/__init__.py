@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from app.common.errors import ConfigurationError
 from app.db.base import BaseMysql, BasePostgres, BindBase
 from app.db.databases import Databases
+from app.db.engines import load_drivers
 
 __all__ = [
     "BaseMysql",
@@ -19,6 +20,7 @@ __all__ = [
     "get_engine",
     "install",
     "installed",
+    "load_drivers",
 ]
 
 _installed: list[Databases] = []

@@ -1,8 +1,9 @@
 """Engines, made from a bind's addresses and pool options."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.common import strict_json
 from app.db.faults import WatchedAsyncPool, WatchedPool, watch
 from app.db.options import DatabaseOptions
-from app.db.urls import BindUrl
+from app.db.urls import BindUrl, parse_bind_url
 
 if TYPE_CHECKING:
     from app.db.hot import HotConnection
@@ -21,6 +22,7 @@ _MODULES = {
     "mysql": "app.db.mysql",
     "sqlite": "app.db.sqlite",
 }
+_HOT: Final = "app.db.hot"
 
 
 def build_async_engine(url: BindUrl, options: DatabaseOptions) -> AsyncEngine:
@@ -53,8 +55,19 @@ def build_sync_engine(url: BindUrl, options: DatabaseOptions) -> Engine:
 
 def build_hot_connection(bind: str, engine: Engine) -> "HotConnection":
     """Return a connection of PostgreSQL beside the engine's pool; it connects on first use."""
-    connection: HotConnection = import_module("app.db.hot").HotConnection(bind, engine)
+    connection: HotConnection = import_module(_HOT).HotConnection(bind, engine)
     return connection
+
+
+def load_drivers(databases: Mapping[str, DatabaseOptions]) -> None:
+    """Import what the engines of these binds need, for processes that are forked afterwards."""
+    for bind, options in databases.items():
+        url = parse_bind_url(bind, options.url.get_secret_value())
+        # They import their dialects when they are made; nothing connects.
+        build_async_engine(url, options)
+        build_sync_engine(url, options)
+        if url.dialect == "postgresql":
+            import_module(_HOT)
 
 
 def _pool_options(options: DatabaseOptions) -> dict[str, Any]:
