@@ -52,7 +52,8 @@ class Delayed(CeleryAdapter):
         # channel in order, so that its answer tells that they are in.
         queue = next(iter(self._app.amqp.queues.values()))
         with self._app.producer_pool.acquire() as producer:
-            queue(producer.channel).queue_declare(passive=True)
+            channel: Any = producer.channel
+            queue(channel).queue_declare(passive=True)
 
     def clear(self) -> None:
         super().clear()

@@ -2,8 +2,10 @@
 
 A fifth of the 100,000 is sent in each round, due in an hour, against a share of it by Celery's
 native delayed delivery, whose rate does not depend on the number. Then, while all of them wait,
-some more become due within half a minute, and each tells how late it started. Ours waits up to the
-next rung of its ladder of delays (docs/decisions/0003-delay-ladder.md); what is beyond it is late.
+some more become due within half a minute, and each tells how late it started; as many had become
+due before, when none waited, so that the memory of the workers can be compared. Ours waits up to
+the next rung of its ladder of delays (docs/decisions/0003-delay-ladder.md); what is beyond it is
+late.
 """
 
 import contextlib
@@ -11,7 +13,7 @@ import contextlib
 from bench.peers.tally import Tally
 from bench.processes import own_mb
 from bench.rounds import Bar, Bench
-from bench.running import Control, Process, wait_for_count
+from bench.running import Control, wait_for_count
 from bench.sides import CELERY_DELAYED, OURS
 from bench.statistics import percentile
 
@@ -27,6 +29,7 @@ _PEER_SIZE = 1_000
 _HOUR = 3600.0
 _SOON = 1_000
 _SOON_SECONDS = (10.0, 30.0)
+_FIRST = 50
 
 
 def measure(bench: Bench) -> None:
@@ -39,10 +42,12 @@ def measure(bench: Bench) -> None:
         }
         before = {}
         for control in controls:
-            # The first tasks load what a worker that has just started has not loaded yet.
-            control.call("stamped", count=50, gap=0.0)
+            # As many as later, before any waits: what they make a worker load is no growth.
             process, tally = workers[control.side]
-            wait_for_count(process, tally, 50)
+            control.call("stamped", count=_FIRST, gap=0.0)
+            wait_for_count(process, tally, _FIRST)
+            _become_due(bench, control)
+            wait_for_count(process, tally, _FIRST + _soon(bench))
             before[control.side] = own_mb(process.popen.pid)
         sizes = {OURS: bench.of(_SIZE) // bench.rounds, CELERY_DELAYED: bench.of(_PEER_SIZE)}
         for number, control in bench.turns(controls):
@@ -52,20 +57,27 @@ def measure(bench: Bench) -> None:
         for control in controls:
             process, tally = workers[control.side]
             with bench.trying(control.side):
-                _become_due(bench, control, process, tally)
+                tally.forget_stamps()
+                _become_due(bench, control)
+                wait_for_count(process, tally, _FIRST + 2 * _soon(bench))
+                _tell(bench, control, tally)
             after = own_mb(process.popen.pid)
             bench.note(GROWTH, control.side, 0, after / before[control.side], "times")
 
 
-def _become_due(bench: Bench, control: Control, process: Process, tally: Tally) -> None:
+def _become_due(bench: Bench, control: Control) -> None:
     low, high = _SOON_SECONDS
-    size = bench.of(_SOON, least=20)
-    tally.forget_stamps()
-    control.call("delay", count=size, low=low, high=high)
-    wait_for_count(process, tally, 50 + size)
+    control.call("delay", count=_soon(bench), low=low, high=high)
+
+
+def _tell(bench: Bench, control: Control, tally: Tally) -> None:
     late = tally.delays_ms()
     bench.note("late, p50", control.side, 0, percentile(late, 50), "ms")
     bench.note("latest", control.side, 0, max(late), "ms")
     bench.note("earliest", control.side, 0, min(late), "ms")
     if control.side.is_ours:
         bench.note(BEYOND, control.side, 0, control.call("beyond_rounding"), "ms")
+
+
+def _soon(bench: Bench) -> int:
+    return bench.of(_SOON, least=20)
