@@ -24,7 +24,7 @@ import httpx2
 
 from bench.lint_files import MAX_BYTES, Corpus, pick
 from bench.lint_table import Figures, table
-from bench.processes import cpu_seconds, worker_memory
+from bench.processes import spending, worker_memory
 from tests.integration.system.installation import System, real_system
 from tests.services import Services
 
@@ -121,10 +121,9 @@ class Bench:
             raise SystemExit(f"sqlfluff linted {linted} of {len(corpus.texts)} files.")
 
     def _run_service(self, number: int, corpus: Corpus) -> None:
-        with contextlib.closing(self.system.client()) as client:
-            before = cpu_seconds()
+        with contextlib.closing(self.system.client()) as client, spending() as spent:
             self.figures.service.append(self._job(client, corpus, sample=number == 0))
-            self.figures.service_cpu.append(cpu_seconds() - before)
+            self.figures.service_cpu.append(spent.seconds)
 
     def _job(
         self,

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from bench.apis import serving
 from bench.counting_proxy import CountingProxy, counting
-from bench.processes import cpu_seconds
+from bench.processes import spending
 from bench.rounds import Bar, Bench
 from bench.running import Process, wait_for_count
 from bench.sides import OURS
@@ -65,16 +65,21 @@ def _window(
     processes: Mapping[str, Process],
 ) -> None:
     seconds = max(5.0, _SECONDS * bench.scale)
-    before = {
-        role: (doors[role].statements, cpu_seconds(processes[role].popen.pid)) for role in doors
-    }
-    time.sleep(seconds)
     made: dict[str, float] = {}
     spent: dict[str, float] = {}
-    for role, (statements, used) in before.items():
-        processes[role].check()
-        made[role] = (doors[role].statements - statements) / seconds
-        spent[role] = 100 * (cpu_seconds(processes[role].popen.pid) - used) / seconds
+    with contextlib.ExitStack() as stack:
+        before = {
+            role: (
+                doors[role].statements,
+                stack.enter_context(spending(processes[role].popen.pid)),
+            )
+            for role in doors
+        }
+        time.sleep(seconds)
+        for role, (statements, used) in before.items():
+            processes[role].check()
+            made[role] = (doors[role].statements - statements) / seconds
+            spent[role] = 100 * used.seconds / seconds
     for found in (made, spent):
         found[_BOTH] = found[_WORKER] + found[_BEAT]
     for role, value in made.items():

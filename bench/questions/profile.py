@@ -14,7 +14,7 @@ from bench.apis import NOTHING, serving
 from bench.load import post_for
 from bench.peers.adapter import PROCESSES
 from bench.peers.tally import Tally
-from bench.processes import cpu_seconds
+from bench.processes import spending
 from bench.profiling import Stages, counts, record, shares
 from bench.rounds import Bar, Bench
 from bench.running import BenchError, Process, wait_for_count, wait_for_processes
@@ -81,9 +81,9 @@ def _api(bench: Bench, number: int) -> None:
     with serving(bench.yard, OURS) as api:
         pid = api.process.popen.pid
         post_for(api.url, NOTHING, 1.0, headers=api.headers)
-        used = cpu_seconds(pid)
-        load = post_for(api.url, NOTHING, seconds, headers=api.headers)
-        spent = (cpu_seconds(pid) - used) / load.accepted
+        with spending(pid) as used:
+            load = post_for(api.url, NOTHING, seconds, headers=api.headers)
+            spent = used.seconds / load.accepted
         # Apart from the first load: the profiler would be in the figure.
         with _sampled(pid, seconds) as stacks:
             post_for(api.url, NOTHING, seconds, headers=api.headers)
@@ -108,10 +108,10 @@ def _worker(bench: Bench, number: int) -> None:
 def _drain(process: Process, tally: Tally, size: int) -> float:
     """Return the processor time from the gate's opening to the last task."""
     wait_for_processes(process, tally, PROCESSES)
-    used = cpu_seconds(process.popen.pid)
-    tally.open_gate()
-    wait_for_count(process, tally, size, _LONGEST_SECONDS)
-    return cpu_seconds(process.popen.pid) - used
+    with spending(process.popen.pid) as spent:
+        tally.open_gate()
+        wait_for_count(process, tally, size, _LONGEST_SECONDS)
+        return spent.seconds
 
 
 @contextlib.contextmanager
