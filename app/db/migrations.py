@@ -5,12 +5,13 @@ They block: call them before an event loop runs, or in a thread.
 
 import re
 from argparse import Namespace
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -45,9 +46,7 @@ __all__ = [
 ]
 
 
-# To be closed: else a migration that fails keeps its connection, and the lock, until somebody
-# collects the garbage.
-_Units = Generator[tuple[Unit, Connection], None, None]
+T = TypeVar("T")
 
 
 class DatabaseAhead(MigrationError):
@@ -104,8 +103,8 @@ def upgrade(
 ) -> list[Step]:
     """Bring every unit, or those of one owner or bind, to its newest revision or to a given one."""
     chosen = select(units(plugins), owner=owner, bind=bind)
-    with closing(_each_locked(databases, chosen)) as each:
-        return [_migrate(unit, connection, command.upgrade, to) for unit, connection in each]
+    work = partial(_migrate, run=command.upgrade, target=to)
+    return _on_each(databases, chosen, work, locked=True)
 
 
 def downgrade(
@@ -117,9 +116,9 @@ def downgrade(
     to: str = "-1",
 ) -> list[Step]:
     """Take every chosen unit one revision back, or to a revision, or to "base"; plugins first."""
-    chosen = select(units(plugins), owner=owner, bind=bind)
-    with closing(_each_locked(databases, chosen[::-1])) as each:
-        return [_migrate(unit, connection, command.downgrade, to) for unit, connection in each]
+    chosen = select(units(plugins), owner=owner, bind=bind)[::-1]
+    work = partial(_migrate, run=command.downgrade, target=to)
+    return _on_each(databases, chosen, work, locked=True)
 
 
 def status(
@@ -130,21 +129,7 @@ def status(
     bind: str | None = None,
 ) -> list[Status]:
     """Return where each unit stands; changes nothing."""
-    result = []
-    chosen = select(units(plugins), owner=owner, bind=bind)
-    with closing(_each(databases, chosen)) as each:
-        for unit, connection in each:
-            current, script = _current(unit, connection), _script(unit)
-            result.append(
-                Status(
-                    owner=unit.owner,
-                    bind=unit.bind,
-                    current=current,
-                    head=script.get_current_head(),
-                    pending=_pending(unit, script, current),
-                )
-            )
-    return result
+    return _on_each(databases, select(units(plugins), owner=owner, bind=bind), _status)
 
 
 def is_current(databases: Databases, plugins: Sequence[LoadedPlugin]) -> bool:
@@ -153,8 +138,7 @@ def is_current(databases: Databases, plugins: Sequence[LoadedPlugin]) -> bool:
     A database that newer code has migrated has none: in a rolling upgrade the old
     processes serve on until they are replaced.
     """
-    with closing(_each(databases, units(plugins))) as each:
-        return not any(_is_behind(unit, _current(unit, connection)) for unit, connection in each)
+    return not any(_on_each(databases, units(plugins), _is_behind))
 
 
 def check(
@@ -169,24 +153,7 @@ def check(
     Raises MigrationError when a unit has revisions and no model of its is
     imported: the comparison would call every table superfluous.
     """
-    result = []
-    chosen = select(units(plugins), owner=owner, bind=bind)
-    with closing(_each(databases, chosen)) as each:
-        for unit, connection in each:
-            _require_models(unit)
-            options = context_options(unit, connection)
-            metadata = options.pop("target_metadata")
-            context = MigrationContext.configure(connection, opts=options)
-            differences = compare_metadata(context, metadata)
-            result.append(
-                Drift(
-                    owner=unit.owner,
-                    bind=unit.bind,
-                    pending=_pending(unit, _script(unit), _current(unit, connection)),
-                    differences=tuple(_describe(one) for one in differences),
-                )
-            )
-    return result
+    return _on_each(databases, select(units(plugins), owner=owner, bind=bind), _drift)
 
 
 def revision(
@@ -223,7 +190,52 @@ def revision(
     return Path(written.path)
 
 
-def _migrate(unit: Unit, connection: Connection, run: Any, target: str) -> Step:
+def _on_each(
+    databases: Databases,
+    chosen: Sequence[Unit],
+    work: Callable[[Unit, Connection], T],
+    *,
+    locked: bool = False,
+) -> list[T]:
+    """Return what the work returns for each unit with a connection to its database.
+
+    `locked`: the connection holds the database's migration lock meanwhile.
+    """
+    done = []
+    for bind, group in groupby(chosen, key=lambda unit: unit.bind):
+        with _connect(databases, bind) as connection:
+            lock = exclusive(connection, databases.dialect(bind), bind)
+            with lock if locked else nullcontext():
+                done += [work(unit, connection) for unit in group]
+    return done
+
+
+def _status(unit: Unit, connection: Connection) -> Status:
+    current, script = _current(unit, connection), _script(unit)
+    return Status(
+        owner=unit.owner,
+        bind=unit.bind,
+        current=current,
+        head=script.get_current_head(),
+        pending=_pending(unit, script, current),
+    )
+
+
+def _drift(unit: Unit, connection: Connection) -> Drift:
+    _require_models(unit)
+    options = context_options(unit, connection)
+    metadata = options.pop("target_metadata")
+    context = MigrationContext.configure(connection, opts=options)
+    differences = compare_metadata(context, metadata)
+    return Drift(
+        owner=unit.owner,
+        bind=unit.bind,
+        pending=_pending(unit, _script(unit), _current(unit, connection)),
+        differences=tuple(_describe(one) for one in differences),
+    )
+
+
+def _migrate(unit: Unit, connection: Connection, *, run: Any, target: str) -> Step:
     before = _current(unit, connection)
     _end_read(connection)
     config = _config(unit, connection)
@@ -247,24 +259,6 @@ def _end_read(connection: Connection) -> None:
     """
     if connection.dialect.name != "sqlite":
         connection.rollback()
-
-
-def _each_locked(databases: Databases, chosen: Sequence[Unit]) -> _Units:
-    """Yield each unit with a connection that holds its database's migration lock."""
-    for bind, group in groupby(chosen, key=lambda unit: unit.bind):
-        with (
-            _connect(databases, bind) as connection,
-            exclusive(connection, databases.dialect(bind), bind),
-        ):
-            for unit in group:
-                yield unit, connection
-
-
-def _each(databases: Databases, chosen: Sequence[Unit]) -> _Units:
-    for bind, group in groupby(chosen, key=lambda unit: unit.bind):
-        with _connect(databases, bind) as connection:
-            for unit in group:
-                yield unit, connection
 
 
 @contextmanager
@@ -303,9 +297,9 @@ def _current(unit: Unit, connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
-def _is_behind(unit: Unit, current: str | None) -> bool:
+def _is_behind(unit: Unit, connection: Connection) -> bool:
     try:
-        return bool(_pending(unit, _script(unit), current))
+        return bool(_pending(unit, _script(unit), _current(unit, connection)))
     except DatabaseAhead:
         return False
 
