@@ -30,6 +30,8 @@ PLUGIN: Final = "tests.integration.faults.fault_tasks"
 PASSWORD: Final = "correct-horse-battery"
 _OTHER_DATABASE: Final = "TASKYARD_DATABASES__MYSQL_LINT__URL"
 ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+# The outcome of a run that nothing has happened to.
+UNHARMED: Final = ("SUCCEEDED", 1)
 
 # Short times for tests: what waits 20 seconds in a deployment waits 3 here.
 QUICK: Final = {
@@ -317,6 +319,12 @@ class Stack:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["task_id"])
 
+    def submit_batch(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Submit runs in one request through the API; return their ids."""
+        answer = self.post("/api/v1/tasks/run/batch", items=items)
+        assert answer.status_code == 202, answer.text
+        return list(answer.json()["task_ids"])
+
     def post(self, path: str, **body: Any) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", json=body, headers=self.headers, timeout=30)
 
@@ -351,6 +359,9 @@ class Stack:
     def attempt(self, run_id: str) -> int:
         return int(self.sql("SELECT attempt FROM task_runs WHERE id = %s", run_id)[0][0])
 
+    def error_type(self, run_id: str) -> str:
+        return str(self.sql("SELECT error->>'type' FROM task_runs WHERE id = %s", run_id)[0][0])
+
     def events(self, run_id: str) -> list[str]:
         rows = self.sql(
             "SELECT to_status FROM task_run_events WHERE run_id = %s ORDER BY id", run_id
@@ -377,6 +388,22 @@ class Stack:
             wait_until(lambda: set(self.counts()) <= set(ENDED), "all runs have ended", seconds)
         return self.counts()
 
+    def outcomes(self, run_ids: Sequence[str]) -> list[tuple[str, int]]:
+        """Return status and attempt of each run."""
+        statement = "SELECT id::text, status, attempt FROM task_runs WHERE id::text = ANY(%s)"
+        found = {
+            run_id: (status, attempt)
+            for run_id, status, attempt in self.sql(statement, list(run_ids))
+        }
+        return [found[run_id] for run_id in run_ids]
+
+    def await_outcomes(
+        self, run_ids: Sequence[str], seconds: float = processes.PATIENCE_SECONDS
+    ) -> list[tuple[str, int]]:
+        """Return status and attempt of each run as soon as no run at all is under way."""
+        self.await_all_ended(seconds)
+        return self.outcomes(run_ids)
+
     def forget(self) -> None:
         """Empty the tables and the list of starts; nothing may be under way."""
         tables = "task_runs, task_run_events, task_run_logs, dead_letters, idempotency_keys"
@@ -389,6 +416,13 @@ class Stack:
         lines = self.starts_file.read_text().splitlines()
         parts = [line.split() for line in lines]
         return [(run, int(attempt), int(pid), float(at)) for run, attempt, pid, at in parts]
+
+    def begun(self, run_id: str) -> int:
+        """Return how many attempts of the run have begun."""
+        return [run for run, *_ in self.starts()].count(run_id)
+
+    def await_begin(self, run_id: str) -> None:
+        wait_until(lambda: self.begun(run_id) > 0, f"{run_id} has begun, see {self.folder}")
 
     # What the broker holds.
 

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.faults import processes
 from tests.integration.faults.nodes import Kit, Postgres, Rabbit
 from tests.integration.faults.processes import wait_until
-from tests.integration.faults.stack import QUICK, Program, Stack
+from tests.integration.faults.stack import QUICK, UNHARMED, Program, Stack
 from tests.integration.faults.verdict import judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -53,18 +53,7 @@ def submit(yard: Stack, queue: str, *tasks: str, **params: float) -> list[str]:
 
 
 def effects(yard: Stack, queue: str, count: int) -> list[str]:
-    item = {"task": "faults.note_effect", "options": {"queue": queue}}
-    answer = yard.post("/api/v1/tasks/run/batch", items=[item] * count)
-    assert answer.status_code == 202, answer.text
-    return list(answer.json()["task_ids"])
-
-
-def await_begin(yard: Stack, run_id: str) -> None:
-    wait_until(lambda: run_id in [run for run, *_ in yard.starts()], f"{run_id} has begun")
-
-
-def error_type(yard: Stack, run_id: str) -> str:
-    return str(yard.sql("SELECT error->>'type' FROM task_runs WHERE id = %s", run_id)[0][0])
+    return yard.submit_batch([{"task": "faults.note_effect", "options": {"queue": queue}}] * count)
 
 
 @both_queues
@@ -74,9 +63,7 @@ def test_a_run_that_kills_its_process_is_charged_alone(
     before = set(worker.children)
     (poison,) = submit(yard, queue, "faults.kill_itself")
     runs = effects(yard, queue, 30)
-    yard.await_all_ended()
-    assert (yard.status(poison), yard.attempt(poison)) == ("FAILED", 2)
-    assert {(yard.status(run_id), yard.attempt(run_id)) for run_id in runs} == {("SUCCEEDED", 1)}
+    assert yard.await_outcomes([poison, *runs]) == [("FAILED", 2)] + [UNHARMED] * 30
     assert len(yard.sql("SELECT 1 FROM fault_effects")) == len(runs)
     wait_until(lambda: len(worker.children) == PROCESSES, "the dead are replaced")
     assert set(worker.children) != before
@@ -88,11 +75,9 @@ def test_limits_end_a_run_softly_and_then_its_process(
 ) -> None:
     (soft,) = submit(yard, queue, "faults.outlast_soft_limit", seconds=5.0)
     (hard,) = submit(yard, queue, "faults.ignore_soft_limit")
-    runs = effects(yard, queue, 5)
-    yard.await_all_ended()
-    assert [yard.status(run_id) for run_id in (soft, hard)] == ["FAILED", "FAILED"]
-    assert [error_type(yard, run_id) for run_id in (soft, hard)] == ["TimeoutError"] * 2
-    assert {(yard.status(run_id), yard.attempt(run_id)) for run_id in runs} == {("SUCCEEDED", 1)}
+    runs = [soft, hard, *effects(yard, queue, 5)]
+    assert yard.await_outcomes(runs) == [("FAILED", 1)] * 2 + [UNHARMED] * 5
+    assert [yard.error_type(run_id) for run_id in (soft, hard)] == ["TimeoutError"] * 2
     assert worker.is_running
 
 
@@ -101,12 +86,10 @@ def test_a_cancelled_function_that_does_not_listen_ends_with_its_process(
     yard: Stack, worker: Program, queue: str
 ) -> None:
     (held,) = submit(yard, queue, "faults.block_thread", seconds=60.0)
-    await_begin(yard, held)
-    runs = effects(yard, queue, 5)
+    yard.await_begin(held)
+    runs = [held, *effects(yard, queue, 5)]
     assert yard.post(f"/api/v1/tasks/{held}/cancel").status_code in (200, 202)
-    yard.await_all_ended(60)
-    assert yard.status(held) == "CANCELLED"
-    assert {(yard.status(run_id), yard.attempt(run_id)) for run_id in runs} == {("SUCCEEDED", 1)}
+    assert yard.await_outcomes(runs, 60) == [("CANCELLED", 1)] + [UNHARMED] * 5
     assert worker.is_running
 
 
@@ -115,25 +98,23 @@ def test_a_stop_lets_runs_end_and_gives_back_what_outlives_the_grace(
     yard: Stack, worker: Program, queue: str
 ) -> None:
     (short,) = submit(yard, queue, "faults.block_thread", seconds=1.0)
-    await_begin(yard, short)
+    yard.await_begin(short)
     (long,) = submit(yard, queue, "faults.block_thread", seconds=8.0)
-    await_begin(yard, long)
+    yard.await_begin(long)
     runs = effects(yard, queue, 20)
     worker.terminate()
     assert worker.wait(30) == 0
-    assert yard.status(short) == "SUCCEEDED"
-    assert (yard.status(long), yard.attempt(long)) == ("PENDING", 0)
+    assert yard.outcomes([short, long]) == [UNHARMED, ("PENDING", 0)]
     worker.start()
-    yard.await_all_ended()
+    assert set(yard.await_outcomes([short, long, *runs])) == {UNHARMED}
     assert judge(yard, [short, long, *runs]).faults == {}
-    assert {yard.attempt(run_id) for run_id in (short, long, *runs)} == {1}
 
 
 def test_a_killed_supervisor_takes_its_processes_along_and_loses_nothing(
     yard: Stack, worker: Program
 ) -> None:
     (held,) = submit(yard, "default", "faults.block_thread", seconds=1.0)
-    await_begin(yard, held)
+    yard.await_begin(held)
     runs = effects(yard, "default", 30)
     children = worker.children
     worker.kill()
@@ -146,13 +127,12 @@ def test_a_killed_supervisor_takes_its_processes_along_and_loses_nothing(
 
 def test_a_process_that_is_killed_from_outside_is_replaced(yard: Stack, worker: Program) -> None:
     (held,) = submit(yard, "default", "faults.block_thread", seconds=5.0)
-    await_begin(yard, held)
+    yard.await_begin(held)
     runs = effects(yard, "default", 10)
     (pid,) = {pid for run, _, pid, _ in yard.starts() if run == held}
     processes.send([pid], signal.SIGKILL)
-    yard.await_all_ended()
+    assert yard.await_outcomes([held, *runs]) == [("SUCCEEDED", 2)] + [UNHARMED] * 10
     assert judge(yard, [held, *runs]).faults == {}
-    assert (yard.attempt(held), {yard.attempt(run_id) for run_id in runs}) == (2, {1})
 
 
 def test_a_malformed_message_is_a_dead_letter(yard: Stack, worker: Program) -> None:
