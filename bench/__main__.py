@@ -75,7 +75,8 @@ def _write_guide(asked: Sequence[str]) -> None:
     text = GUIDE.read_text("utf-8")
     for name in asked:
         if (result := last(name)) is not None:
-            text = put(text, name, section_of(result, _verdicts(name)))
+            columns = getattr(_module(name), "COLUMNS", None)
+            text = put(text, name, section_of(result, _verdicts(name), columns))
     GUIDE.write_text(text, "utf-8")
     CHART.write_text(draw([verdict for name in QUESTIONS for verdict in _verdicts(name)]), "utf-8")
     print(f"\nbench: {GUIDE} and {CHART} are written")

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from bench.results import Result
-from bench.rounds import Verdict, values
+from bench.rounds import Sample, Verdict, values
 from bench.statistics import spread
 from bench.table import short, title_of
 
+# What a question may have a column for each of: its COLUMNS.
+Columns = Literal["sides", "metrics"]
 GUIDE: Final = Path("docs/guides/performance.md")
 CHART: Final = Path("docs/guides/performance.svg")
 
@@ -23,8 +25,12 @@ def put(text: str, question: str, section: str) -> str:
     return pattern.sub(lambda _: f"{begin}\n\n{section}\n\n{end}", text)
 
 
-def section_of(result: Result, verdicts: Sequence[Verdict]) -> str:
-    """Return the tables of one question as Markdown."""
+def section_of(result: Result, verdicts: Sequence[Verdict], columns: Columns | None = None) -> str:
+    """Return the tables of one question as Markdown.
+
+    With `columns` there is one for each side, or metric, and only the medians are told; all
+    figures are in one unit then.
+    """
     lines = []
     if verdicts:
         lines += [
@@ -33,14 +39,40 @@ def section_of(result: Result, verdicts: Sequence[Verdict]) -> str:
             *map(_verdict_row, verdicts),
             "",
         ]
-    lines += ["| measured | side | least | median | most | |", "|---|---|--:|--:|--:|---|"]
-    keys = dict.fromkeys((one.metric, one.side, one.unit) for one in result.samples)
-    for metric, side, unit in keys:
-        found = spread(values(result.samples, metric, side))
-        figures = " | ".join(map(short, (found.least, found.median, found.most)))
-        lines.append(f"| {metric} | {side} | {figures} | {unit} |")
+    if columns and result.samples:
+        lines += _medians(result.samples, columns)
+    else:
+        lines += _spreads(result.samples)
     lines += ["", f"{_run_of(result)}{''.join(map(_told, result.remarks))}"]
     return "\n".join(lines)
+
+
+def _spreads(samples: Sequence[Sample]) -> list[str]:
+    """Return a row for each metric and side."""
+    lines = ["| measured | side | least | median | most | |", "|---|---|--:|--:|--:|---|"]
+    for metric, side, unit in dict.fromkeys((one.metric, one.side, one.unit) for one in samples):
+        found = spread(values(samples, metric, side))
+        figures = " | ".join(map(short, (found.least, found.median, found.most)))
+        lines.append(f"| {metric} | {side} | {figures} | {unit} |")
+    return lines
+
+
+def _medians(samples: Sequence[Sample], columns: Columns) -> list[str]:
+    """Return a row for each metric with a column for each side, or the other way round."""
+    (unit,) = {one.unit for one in samples}
+    metrics = dict.fromkeys(one.metric for one in samples)
+    sides = dict.fromkeys(one.side for one in samples)
+    heads, names = (sides, metrics) if columns == "sides" else (metrics, sides)
+    lines = [f"| median in {unit} | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
+    for name in names:
+        keys = [(name, head) if columns == "sides" else (head, name) for head in heads]
+        cells = (_median(values(samples, metric, side)) for metric, side in keys)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _median(found: Sequence[float]) -> str:
+    return short(spread(found).median) if found else ""
 
 
 def _run_of(result: Result) -> str:

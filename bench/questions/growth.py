@@ -18,6 +18,7 @@ from bench.growth_calls import Call, Site, calls_of
 from bench.rounds import Bar, Bench, judge
 
 TITLE = "1 million runs beside 10 thousand"
+COLUMNS = "sides"
 _SIZES = (10_000, 100_000, 1_000_000)
 _SMALLEST = 10_000
 _MOST = 2.0

@@ -15,6 +15,7 @@ from bench.running import Control, wait_for_count
 from bench.sides import CELERY_REDIS, DRAMATIQ, OURS, PROCRASTINATE, STREAQ, TASKIQ
 
 TITLE = "memory of the processes"
+COLUMNS = "metrics"
 BARS: tuple[Bar, ...] = ()
 _TASKS = 500
 _LOAD_SECONDS = 2.0

@@ -21,6 +21,7 @@ from bench.running import BenchError, Process, wait_for_count, wait_for_processe
 from bench.sides import OURS
 
 TITLE = "where the processor time of a run goes"
+COLUMNS = "sides"
 BARS: tuple[Bar, ...] = ()
 _SECONDS = 8.0
 _SIZE = 10_000

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -51,6 +52,38 @@ def test_a_section_has_bars_figures_and_what_is_to_be_known(result: Result) -> N
     assert "| rate | ours | 40 | 50 | 60 | 1/s |" in section
     assert "2 rounds, a scale of 0.5;" in section
     assert section.endswith("Load by wrk. Taskiq was not measured: gone.")
+
+
+def test_a_column_for_each_side_or_metric_has_the_medians(result: Result) -> None:
+    late = sample("late", "ours", 0, 1.0)
+    result = replace(result, samples=[*result.samples, late])
+    by_side = section_of(result, [judge(RATIO, result.samples)], "sides")
+    assert "| rate: ours ÷ a <peer> | 3 | 3.5 | 4 |" in by_side
+    table = """
+| median in 1/s | ours | a <peer> |
+|---|--:|--:|
+| rate | 50 | 15 |
+| late | 1 |  |
+
+"""
+    assert table in by_side
+    table = """
+| median in 1/s | rate | late |
+|---|--:|--:|
+| ours | 50 | 1 |
+| a <peer> | 15 |  |
+
+"""
+    by_metric = section_of(result, [judge(RATIO, result.samples)], "metrics")
+    assert table in by_metric
+    assert by_metric.endswith(by_side[-80:])
+    with pytest.raises(ValueError, match="unpack"):
+        section_of(replace(result, samples=[replace(late, unit="s"), *result.samples]), [], "sides")
+
+
+def test_a_question_that_brought_nothing_has_an_empty_table(result: Result) -> None:
+    empty = replace(result, samples=[])
+    assert section_of(empty, [], "sides") == section_of(empty, [])
 
 
 def test_the_last_run_of_a_question_is_kept(tmp_path: Path, result: Result) -> None:
