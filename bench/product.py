@@ -57,7 +57,7 @@ class Taskyard(Adapter):
         self._services: Services | None = None
 
     def worker(self, profile: str) -> Sequence[str]:
-        more = () if profile == "default" else ("--profile", profile)
+        more = ("--profile", profile) if profile == "fast" else ()
         return [tool("taskyard"), "worker", "--concurrency", str(PROCESSES), *more]
 
     def prepare(self) -> None:

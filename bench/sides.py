@@ -13,7 +13,11 @@ PEERS_PYTHON: Final = _VENV / "bin/python"
 
 @dataclass(frozen=True)
 class Side:
-    """One of those that are compared: its name in the tables and the module of its adapter."""
+    """One of those that are compared: its name in the tables and the module of its adapter.
+
+    Ours has profiles: `fast` is that of the worker, `single` a queue that is not declared for tiny
+    tasks.
+    """
 
     name: str
     module: str
@@ -31,6 +35,7 @@ class Side:
 OURS: Final = Side("taskyard", "bench.product")
 OURS_HTTP: Final = Side("taskyard, HTTP", "bench.product")
 FAST: Final = Side("taskyard, fast", "bench.product", "fast")
+SINGLE: Final = Side("taskyard, one by one", "bench.product", "single")
 CELERY_REDIS: Final = Side("celery + redis", "bench.peers.celery_redis")
 CELERY_POSTGRES: Final = Side("celery + postgres", "bench.peers.celery_postgres")
 CELERY_DELAYED: Final = Side("celery, delayed", "bench.peers.celery_delayed")

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from bench.peers import adapter
 from bench.peers.tally import FOLDER, Tally
 from bench.running import BenchError, Control, Process
-from bench.sides import OURS, PEERS_PYTHON, ROOT, Side
+from bench.sides import OURS, PEERS_PYTHON, ROOT, SINGLE, Side
 from tests.services import ENVIRONMENT, Missing, Services, find_service
 
 PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of scratch databases
@@ -40,7 +40,7 @@ class Yard:
         place = {"PYTHONPATH": str(ROOT)}  # Not every tool looks where it was started.
         if tally:
             place[FOLDER] = str(tally)
-        return clean | place | (self._ours() if side.is_ours else self._peer(side))
+        return clean | place | (self._ours(side) if side.is_ours else self._peer(side))
 
     def database(self, name: str) -> str:
         """Return the URL of a database of its own, `postgresql+asyncpg://…`."""
@@ -48,7 +48,7 @@ class Yard:
             self._urls[name] = self.services.create_database("postgres")
         return self._urls[name]
 
-    def _ours(self) -> dict[str, str]:
+    def _ours(self, side: Side) -> dict[str, str]:
         return {
             OUR_DATABASE: self.database("taskyard"),
             "TASKYARD_CELERY__BROKER_URL": self.services.amqp_url,
@@ -65,7 +65,7 @@ class Yard:
             "TASKYARD_PLUGINS": '["bench.tasks"]',
             "TASKYARD_LOGGING__LEVEL": "WARNING",
             "TASKYARD_CELERY__RESERVED_PROCESSES": "0",
-            "TASKYARD_CELERY__TINY_QUEUES": '{"default": 64}',
+            "TASKYARD_CELERY__TINY_QUEUES": "{}" if side is SINGLE else '{"default": 64}',
             "TASKYARD_CELERY__PREFETCH_MULTIPLIER": str(adapter.PREFETCH // adapter.PROCESSES),
             # A child that is replaced in the middle of a drain would be measured as well.
             "TASKYARD_CELERY__MAX_TASKS_PER_CHILD": "1000000",

@@ -19,6 +19,7 @@ from bench.sides import (
     FAST,
     OURS,
     PROCRASTINATE,
+    SINGLE,
     STREAQ,
     TASKIQ,
 )
@@ -33,7 +34,17 @@ BARS = (
     Bar(RATE, FAST.name, CELERY_REDIS.name, "at least", 2.0),
     Bar(RATE, FAST.name, TASKIQ.name, "at least", 0.7, aim=1.0),
 )
-SIDES = (OURS, FAST, CELERY_REDIS, CELERY_POSTGRES, PROCRASTINATE, TASKIQ, DRAMATIQ, STREAQ)
+SIDES = (
+    OURS,
+    FAST,
+    SINGLE,
+    CELERY_REDIS,
+    CELERY_POSTGRES,
+    PROCRASTINATE,
+    TASKIQ,
+    DRAMATIQ,
+    STREAQ,
+)
 _SIZE = 10_000
 _LONGEST_SECONDS = 240.0
 

@@ -14,7 +14,17 @@ from collections.abc import Callable
 from bench.apis import Api, serving
 from bench.rounds import Bar, Bench
 from bench.running import wait_for_count
-from bench.sides import CELERY_REDIS, DRAMATIQ, OURS, OURS_HTTP, PROCRASTINATE, STREAQ, TASKIQ, Side
+from bench.sides import (
+    CELERY_REDIS,
+    DRAMATIQ,
+    FAST,
+    OURS,
+    OURS_HTTP,
+    PROCRASTINATE,
+    STREAQ,
+    TASKIQ,
+    Side,
+)
 from bench.statistics import percentile
 
 TITLE = "from submission to start, nothing else to do"
@@ -23,7 +33,7 @@ BARS = (
     Bar(P50, OURS.name, CELERY_REDIS.name, "at most", 1.0),
     Bar(P99, OURS.name, CELERY_REDIS.name, "at most", 0.5),
 )
-_SIDES = (OURS, CELERY_REDIS, TASKIQ, DRAMATIQ, PROCRASTINATE, STREAQ)
+_SIDES = (OURS, FAST, CELERY_REDIS, TASKIQ, DRAMATIQ, PROCRASTINATE, STREAQ)
 _SIZE = 200
 _WARM_UP = 30
 _GAP_SECONDS = 0.03
