@@ -42,6 +42,7 @@ class _Group:
     """Runs that were delivered together, and the plain successes among them, recorded together."""
 
     claims: dict[str, Any]
+    unclaimed: dict[str, Any]
     ends_at: float
     ended: list[tuple[Any, Outcome]] = field(default_factory=list)
     not_begun: list[str] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Executor:
         """
         known = [run_id for run_id in dict.fromkeys(run_ids) if _is_id(run_id)]
         try:
-            group = self._claim(known)
+            group = self._claim(runner, known)
         except _AWAY as error:
             log.warning("runs cannot be claimed now", count=len(known), error=type(error).__name__)
             return [
@@ -147,17 +148,30 @@ class Executor:
         """Who holds the lease: the worker that beats it and the process that runs the attempt."""
         return f"{self._worker}:{os.getpid()}"
 
-    def _claim(self, run_ids: Sequence[str]) -> _Group:
+    def _claim(self, runner: asyncio.Runner, run_ids: Sequence[str]) -> _Group:
         lease = self._services.settings.celery.lease_seconds
         hot = self._services.hot_runs
         claims = hot.claim(run_ids, self._owner, lease) if run_ids else ()
         by_id = {str(claim.id): claim for claim in claims}
+        left_out = [run_id for run_id in run_ids if run_id not in by_id]
+        unclaimed = self._sort_out(runner, left_out) if left_out else {}
         # One that is alone waits for no other, so it begins however long the claim took to come.
         patience = self._patience if len(run_ids) > 1 else math.inf
-        return _Group(by_id, time.monotonic() + patience)
+        return _Group(by_id, unclaimed, time.monotonic() + patience)
+
+    def _sort_out(self, runner: asyncio.Runner, run_ids: Sequence[str]) -> dict[str, Any]:
+        try:
+            return run_on(runner, self._unclaimed.sort_out(run_ids))
+        except _AWAY as error:
+            # What was claimed beside them goes on.
+            log.warning("runs cannot be read now", count=len(run_ids), error=type(error).__name__)
+            return dict.fromkeys(run_ids, Disposition.LATER)
 
     def _deliver(self, runner: asyncio.Runner, run_id: str, group: _Group) -> Disposition:
         claim = group.claims.get(run_id)
+        unclaimed: Any = group.unclaimed.get(run_id)
+        if isinstance(unclaimed, Disposition):
+            return unclaimed
         if time.monotonic() > group.ends_at:
             # Also one under a limit, which is claimed only now: the pool's time limit is for the
             # group, and counts on the last run to begin in time.
@@ -166,7 +180,7 @@ class Executor:
             return Disposition.AGAIN
         try:
             if claim is None:
-                claim = run_on(runner, self._unclaimed.judge(run_id, self._owner))
+                claim = run_on(runner, self._unclaimed.judge(unclaimed, self._owner))
         except _AWAY as error:
             log.warning("the run cannot be claimed now", task_id=run_id, error=type(error).__name__)
             return Disposition.LATER

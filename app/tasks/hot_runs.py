@@ -1,4 +1,5 @@
-"""The two statements that every run needs, claim and success, for several runs at once.
+"""The two statements that every run needs, claim and success, for several runs at once; and the
+look at those that a claim has left out.
 
 On PostgreSQL each is one statement for all of them, transitions and events together; on SQLite one
 short transaction. They block: a worker's thread has nothing else to do meanwhile.
@@ -16,6 +17,8 @@ from app.db import Databases
 from app.tasks.transitions import (
     CLAIM,
     CLAIM_MANY,
+    LOOK,
+    LOOK_MANY,
     RELEASE,
     RELEASE_MANY,
     SUCCEED,
@@ -78,15 +81,29 @@ class HotRuns:
             return _ids(self._execute(RELEASE_MANY, {**values, "run_ids": sorted(run_ids)}))
         return _ids(self._write(RELEASE, [{**values, "run_id": run_id} for run_id in run_ids]))
 
+    def look(self, run_ids: Sequence[str]) -> Sequence[Any]:
+        """Return the rows of the runs, as far as there are any, with the columns of `BRIEF`, and
+        `expires_at`, `lease_expires_at` and the database's `now`.
+        """
+        if self._is_postgres:
+            return self._hot.execute(LOOK_MANY, {"run_ids": list(run_ids)})
+        with self._databases.sync_autocommit(APPLICATION_BIND) as connection:
+            rows = [connection.execute(LOOK, {"run_id": run_id}) for run_id in run_ids]
+            return [row for found in rows for row in found]
+
     def close(self) -> None:
         """Let go of the connection; the next call opens another."""
         if self._connection is not None:
             self._connection.close()
 
-    def _execute(self, transition: Transition, values: Params) -> Sequence[Any]:
+    @property
+    def _hot(self) -> "HotConnection":
         if self._connection is None:
             self._connection = self._databases.hot_connection(APPLICATION_BIND)
-        return self._connection.execute(
+        return self._connection
+
+    def _execute(self, transition: Transition, values: Params) -> Sequence[Any]:
+        return self._hot.execute(
             transition.in_one_statement, {"detail": None, "ahead": 0, **values}
         )
 

@@ -437,4 +437,7 @@ REQUEST_CANCEL = (
     .returning(RUN.id)
 )
 
-SECONDS_UNTIL_DUE = select(RUN.status, RUN.scheduled_for, db_now().label("now")).where(_THIS_RUN)
+# What is asked of a run that a claim has left out; see `unclaimed.py`.
+_LOOK = select(*BRIEF, RUN.expires_at, RUN.lease_expires_at, db_now().label("now"))
+LOOK = _LOOK.where(_THIS_RUN)
+LOOK_MANY = _LOOK.where(_THESE_RUNS)

@@ -2,23 +2,20 @@
 unknown, or under a limit.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.engine import Row
 
 from app.common.metrics import DUPLICATE_DELIVERIES
 from app.config.settings import APPLICATION_BIND
-from app.db.types import db_now
 from app.tasks.limiting import is_limited
-from app.tasks.models import TaskRun
 from app.tasks.requests import wakeup_of
 from app.tasks.services import Services
 from app.tasks.statuses import WAITING
 from app.tasks.transitions import EXPIRE, HOLD_FOR_SWEEPER, apply
 
-_RUN = TaskRun.__table__.c
 # What becomes due between the claim and the look at its row comes round again after this.
 _SOON_SECONDS = 0.1
 
@@ -33,32 +30,35 @@ class Disposition(Enum):
 
 
 class Unclaimed:
-    """Looks at the rows of runs that a claim has left out."""
+    """Decides about the messages of runs that a claim has left out."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def judge(self, run_id: str, owner: str) -> Row[Any] | Disposition:
+    async def sort_out(self, run_ids: Sequence[str]) -> dict[str, Row[Any] | Disposition]:
+        """Return by run what becomes of its message, or its row where `judge` has to say.
+
+        The messages of all that are early are sent round again at once: what a broker has held
+        back comes in a crowd, and who is due meanwhile must not wait for each of them.
+        """
+        rows = {str(row.id): row for row in self._services.hot_runs.look(run_ids)}
+        found = {run_id: rows.get(run_id, Disposition.UNKNOWN) for run_id in run_ids}
+        early = [rows[run_id] for run_id in run_ids if run_id in rows and _is_early(rows[run_id])]
+        if early:
+            await self._delay_again([(row, _seconds_until_due(row)) for row in early])
+        return found | {str(row.id): Disposition.DONE for row in early}
+
+    async def judge(self, row: Row[Any], owner: str) -> Row[Any] | Disposition:
         """Return what becomes of the message. A run under a limit is claimed here, when its limit
         lets it.
         """
-        databases = self._services.databases
-        statement = select(*_RUN, db_now().label("now")).where(_RUN.id == run_id)
-        async with databases.autocommit(APPLICATION_BIND) as connection:
-            row: Any = (await connection.execute(statement)).one_or_none()
-        if row is None:
-            return Disposition.UNKNOWN
-        if row.status in WAITING and row.expires_at is not None and row.expires_at <= row.now:
-            await apply(databases, EXPIRE, {"run_id": run_id, "actor": "worker"})
-        elif (
-            row.status in WAITING and row.scheduled_for is not None and row.scheduled_for > row.now
-        ):
-            await self._delay_again(row, (row.scheduled_for - row.now).total_seconds())
+        if _is_expired(row):
+            await apply(self._services.databases, EXPIRE, {"run_id": row.id, "actor": "worker"})
         elif is_limited(row):
             return await self._claim(row, owner) or Disposition.DONE
         elif row.status in WAITING:
             # It was early when it was claimed and is due by now. No other message comes for it.
-            await self._delay_again(row, _SOON_SECONDS)
+            await self._delay_again([(row, _SOON_SECONDS)])
         else:
             DUPLICATE_DELIVERIES.labels(row.queue).inc()
         return Disposition.DONE
@@ -72,9 +72,27 @@ class Unclaimed:
         }
         return await self._services.limiter.claim(row, values)
 
-    async def _delay_again(self, row: Row[Any], seconds: float) -> None:
-        """Send an early message round again for the rest of its delay."""
-        if await self._services.transport.send([wakeup_of(row, seconds)]):
-            return
-        async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
-            await connection.execute(HOLD_FOR_SWEEPER, {"run_id": row.id})
+    async def _delay_again(self, rows: Sequence[tuple[Row[Any], float]]) -> None:
+        """Send early messages round again, each for so many seconds."""
+        wakeups = [wakeup_of(row, seconds) for row, seconds in rows]
+        sent = await self._services.transport.send(wakeups)
+        left = [wakeup.run_id for wakeup in wakeups if wakeup.run_id not in sent]
+        if left:
+            async with self._services.databases.autocommit(APPLICATION_BIND) as connection:
+                for run_id in left:
+                    await connection.execute(HOLD_FOR_SWEEPER, {"run_id": run_id})
+
+
+def _is_expired(row: Row[Any]) -> bool:
+    return row.status in WAITING and row.expires_at is not None and row.expires_at <= row.now
+
+
+def _is_early(row: Row[Any]) -> bool:
+    return row.status in WAITING and not _is_expired(row) and _seconds_until_due(row) > 0
+
+
+def _seconds_until_due(row: Row[Any]) -> float:
+    if row.scheduled_for is None:
+        return 0.0
+    seconds: float = (row.scheduled_for - row.now).total_seconds()
+    return seconds

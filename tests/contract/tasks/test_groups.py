@@ -1,7 +1,7 @@
 """Runs that are claimed and recorded together: each is as if it were alone."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +10,11 @@ from app import Fatal, TaskContext, register_task
 from app.common import failpoints
 from app.common.ids import new_id
 from app.common.metrics import STALE_WRITES
+from app.config.settings import APPLICATION_BIND
+from app.db.errors import DatabaseUnavailable
 from app.tasks.execution import Disposition, Executor
 from app.tasks.hot_runs import HotRuns, Success
+from app.tasks.transport import Wakeup
 from app.tasks.unclaimed import Unclaimed
 from tests.harness import Installation
 
@@ -246,11 +249,58 @@ def test_a_run_that_became_due_behind_its_claim_is_sent_again(yard: Installation
     (run_id,) = submit(yard, "test.value")
     yard.transport.sent.clear()
     unclaimed = Unclaimed(yard.services)
-    assert yard.run(unclaimed.judge(run_id, "worker-1:1")) == DONE
+
+    def judge() -> Any:
+        (row,) = yard.services.hot_runs.look([run_id])
+        return yard.run(unclaimed.judge(row, "worker-1:1"))
+
+    assert judge() == DONE
     assert [wakeup.run_id for wakeup in yard.transport.sent] == [run_id]
     assert yard.deliver(run_id) == DONE
     # What has ended stays ended: this message is a double.
     yard.transport.sent.clear()
-    assert yard.run(unclaimed.judge(run_id, "worker-1:1")) == DONE
+    assert judge() == DONE
     assert yard.transport.sent == []
     assert yard.row(run_id).attempt == 1
+
+
+def test_messages_that_come_too_early_go_round_again_together(
+    yard: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = [
+        yard.submit("test.value", {"number": 0}, options={"delay_seconds": seconds}).task_id
+        for seconds in (30.0, 60.0, 90.0)
+    ]
+    (due,) = submit(yard, "test.value")
+    batches: list[dict[str, float]] = []
+
+    async def send(wakeups: Sequence[Wakeup]) -> frozenset[str]:
+        batches.append({wakeup.run_id: wakeup.delay_seconds for wakeup in wakeups})
+        return frozenset(later[:2])  # The broker has not confirmed the third.
+
+    monkeypatch.setattr(yard.transport, "send", send)
+    answers = deliver(yard, [later[0], due, new_id(), *later[1:]], patience=ALREADY_OVER)
+    # Nobody's patience is needed for what does not begin; that which is due has to come again.
+    assert answers == [DONE, AGAIN, UNKNOWN, DONE, DONE]
+    (batch,) = batches
+    assert list(batch) == later
+    assert all(
+        0 < left - wait <= 30 for left, wait in zip(batch.values(), (0, 30, 60), strict=True)
+    )
+    assert statuses(yard, later) == ["SCHEDULED"] * 3
+    # The sweeper sends what the broker did not take.
+    assert [yard.row(run_id).published_at is None for run_id in later] == [False, False, True]
+
+
+def test_rows_that_cannot_be_read_leave_the_claimed_ones_alone(
+    yard: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = yard.submit("test.value", {"number": 0}, options={"delay_seconds": 30.0}).task_id
+    (due,) = submit(yard, "test.value")
+
+    def look(_run_ids: Sequence[str]) -> Sequence[Any]:
+        raise DatabaseUnavailable(APPLICATION_BIND)
+
+    monkeypatch.setattr(yard.services.hot_runs, "look", look)
+    assert deliver(yard, [early, due]) == [Disposition.LATER, DONE]
+    assert statuses(yard, [early, due]) == ["SCHEDULED", "SUCCEEDED"]

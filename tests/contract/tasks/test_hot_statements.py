@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ClauseElement
 
 from app import TaskContext, register_task
 from app.config.settings import APPLICATION_BIND
@@ -25,7 +26,7 @@ from app.tasks.run_lists import RunFilters
 from app.tasks.run_streams import RunStreams
 from app.tasks.statuses import Status
 from app.tasks.sweeper import Sweeper
-from app.tasks.transitions import CLAIM_MANY, RELEASE_MANY, SUCCEED_MANY, Transition
+from app.tasks.transitions import CLAIM_MANY, LOOK_MANY, RELEASE_MANY, SUCCEED_MANY
 from bench.generated_runs import BATCH, PARENT, TENANT, TRACE_OF_BATCH, generate
 from tests.harness import Installation, Somebody, settings_on
 from tests.services import Services
@@ -166,17 +167,21 @@ def test_no_statement_of_daily_work_reads_much_of_a_large_table(
             assert rows_read(yard, statement, parameters) <= MOST_READ
 
 
-HOT: dict[str, tuple[Transition, dict[str, Any]]] = {
-    "claim": (CLAIM_MANY, {"lease_seconds": 15.0}),
-    "succeed": (SUCCEED_MANY, {"held_fences": [], "results": [], "result_refs": []}),
-    "release": (RELEASE_MANY, {"owner": "worker@host:1"}),
+HOT: dict[str, tuple[ClauseElement, dict[str, Any]]] = {
+    "claim": (CLAIM_MANY.in_one_statement, {"lease_seconds": 15.0}),
+    "look": (LOOK_MANY, {}),
+    "succeed": (
+        SUCCEED_MANY.in_one_statement,
+        {"held_fences": [], "results": [], "result_refs": []},
+    ),
+    "release": (RELEASE_MANY.in_one_statement, {"owner": "worker@host:1"}),
 }
 
 
 @pytest.mark.parametrize("name", HOT)
 def test_a_hot_statement_reads_the_rows_that_it_names(yard: Installation, name: str) -> None:
     # They go past SQLAlchemy, and the server plans them once, without the values.
-    transition, values = HOT[name]
+    hot_statement, values = HOT[name]
     ids = [str(row.id) for row in yard.sql("SELECT id FROM task_runs ORDER BY id DESC LIMIT 30")]
     values = {"actor": "w", "worker": "w", "detail": None, "ahead": 0, "run_ids": ids, **values}
     for column in ("held_fences", "results", "result_refs"):
@@ -184,7 +189,7 @@ def test_a_hot_statement_reads_the_rows_that_it_names(yard: Installation, name: 
             values[column] = [None] * len(ids)
     databases = yard.services.databases
     hot = databases.hot_connection(APPLICATION_BIND)
-    statement, constants = hot.text_of(transition.in_one_statement, values)
+    statement, constants = hot.text_of(hot_statement, values)
     with databases.get_sync_engine(APPLICATION_BIND).connect() as connection:
         plan = generic_plan(
             connection.connection.driver_connection, statement, {**constants, **values}
