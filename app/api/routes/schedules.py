@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from app.api.accepting import accepted_run
 from app.api.cursors import open_cursor, seal_cursor
 from app.api.dependencies import CoreServices, Reader, requires
 from app.api.faults import in_body
@@ -25,7 +26,6 @@ from app.common.redaction import redact
 from app.common.tracing import current_trace
 from app.tasks.errors import InvalidCursor
 from app.tasks.schedule_queries import ScheduleFilters
-from app.tasks.statuses import Status
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
 
@@ -129,14 +129,7 @@ async def run_schedule(
     accepted = await services.schedules.run_now(schedule_id, caller, trace=current_trace())
     links = run_links(request, accepted.task_id)
     response.headers["Location"] = links["self"]
-    return AcceptedRun(
-        task_id=accepted.task_id,
-        task=accepted.task,
-        status=Status(accepted.status),
-        created_at=accepted.created_at,
-        deduplicated=accepted.deduplicated,
-        links=links,
-    )
+    return accepted_run(accepted, links)
 
 
 @router.get("/{schedule_id}/preview")
