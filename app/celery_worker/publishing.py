@@ -108,9 +108,10 @@ class Publisher:
     def _letter(self, wakeup: Wakeup) -> Letter:
         target = self._topology.broker_queue(wakeup.queue, wakeup.priority)
         headers = messages.headers_of(wakeup)
-        if wakeup.delay_seconds <= 0:
+        seconds = wakeup.seconds_left
+        if seconds <= 0:
             return Letter(wakeup.run_id, self._topology.exchange, target, headers, wakeup.queue)
-        delay = self._topology.delay_queue(target, wakeup.delay_seconds, time.time())
+        delay = self._topology.delay_queue(target, seconds, time.time())
         return Letter(
             wakeup.run_id, delay.exchange, delay.routing_key, headers, wakeup.queue, delay
         )

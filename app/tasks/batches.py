@@ -1,5 +1,6 @@
 """Batches: many runs accepted in one commit, all or none; how they fare; cancelling them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -220,6 +221,7 @@ async def _write(
 ) -> _Written:
     """Insert the batch, its runs and their first events."""
     now = (await connection.execute(select(db_now()))).scalar_one()
+    read_at = time.monotonic()
     rows = {run.id: {**run.row, "scheduled_for": _due(run, now)} for run in runs}
     unique = [run for run in runs if run.unique_for_seconds]
     stands_for = await insert_unique(connection, unique, rows) if unique else {}
@@ -237,6 +239,7 @@ async def _write(
         "trace_id": runs[0].row["trace_id"],
     }
     await connection.execute(insert(Batch), batch)
+    now += timedelta(seconds=time.monotonic() - read_at)
     wakeups = [run.wakeup(_seconds_until(rows[run.id]["scheduled_for"], now)) for run in new]
     return _Written([stands_for.get(run.id, run.id) for run in runs], len(runs) - len(new), wakeups)
 

@@ -1,7 +1,8 @@
 """The port to the queue. `app.celery_worker` implements it; this room knows no broker."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -11,7 +12,8 @@ class Wakeup:
 
     `function` is the code task that runs it, `queue` the class of queue, `priority`
     0 to 9. `fence` is the row's fence when the wake-up was made, so that a late
-    mark cannot touch a later attempt.
+    mark cannot touch a later attempt. The delay counts from `made_at`, on the
+    monotonic clock of this process.
     """
 
     run_id: str
@@ -22,6 +24,14 @@ class Wakeup:
     timeout_seconds: float | None = None
     traceparent: str | None = None
     fence: int = 0
+    made_at: float = field(default_factory=time.monotonic, init=False, compare=False, repr=False)
+
+    @property
+    def seconds_left(self) -> float:
+        """The rest of the delay: while a message waits to be sent, its time runs already."""
+        if self.delay_seconds <= 0:
+            return 0.0
+        return max(0.0, self.delay_seconds - (time.monotonic() - self.made_at))
 
 
 @dataclass(frozen=True, slots=True)
