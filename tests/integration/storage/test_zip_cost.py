@@ -101,7 +101,7 @@ def shared_data(path: Path) -> None:
 
 
 def bad_names(path: Path) -> None:
-    items = [Item(b"../" * 300 + b"%d" % number, data=b"", method=0) for number in range(9_000)]
+    items = [Item(b"../" * 300 + b"%d" % number, data=b"", method=0) for number in range(4_000)]
     path.write_bytes(build(*items))
 
 
