@@ -21,8 +21,9 @@ JUNK_FOLDER = "__MACOSX"
 
 def shown_name(raw: bytes) -> str:
     """Return the name as text that is safe in a log, a terminal and a message."""
-    text = raw[: 4 * _SHOWN_LENGTH].decode("utf-8", "backslashreplace")
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    safe = raw[: 4 * _SHOWN_LENGTH].decode("utf-8", "backslashreplace")
+    if not safe.isprintable():
+        safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
     return safe if len(safe) <= _SHOWN_LENGTH else f"{safe[:_SHOWN_LENGTH]}..."
 
 
@@ -102,7 +103,10 @@ def _unicode_path(raw: bytes, name: str, field: bytes) -> str:
 def _check_characters(name: str) -> None:
     if not name or name == "/":
         raise MemberRefused("NAME_EMPTY", "It has no name.")
-    categories = {unicodedata.category(character) for character in name}
+    # What is printable has none of the categories below; to ask once is to ask in C.
+    if name.isprintable():
+        return
+    categories = {unicodedata.category(character) for character in set(name)}
     if categories & _CONTROL:
         raise MemberRefused("NAME_CONTROL_CHARACTER", "Its name holds control characters.")
     if categories & _INVISIBLE:

@@ -15,12 +15,13 @@ MIB = 1 << 20
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from app.storage.safe_zip import ArchiveRefused, read_archive
+from app.storage.safe_zip import ArchiveRefused, ZipLimits, read_archive
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()
 try:
-    with read_archive(Path(sys.argv[1])) as report:
+    # Memory is the question here, not how slow the machine is.
+    with read_archive(Path(sys.argv[1]), ZipLimits(max_cpu_seconds=60)) as report:
         outcome = f"{report.outcome}:{len(report.members)}"
         for member in report.members:
             for chunk in member.chunks():
@@ -101,7 +102,7 @@ def shared_data(path: Path) -> None:
 
 
 def bad_names(path: Path) -> None:
-    items = [Item(b"../" * 300 + b"%d" % number, data=b"", method=0) for number in range(4_000)]
+    items = [Item(b"../" * 300 + b"%d" % number, data=b"", method=0) for number in range(9_000)]
     path.write_bytes(build(*items))
 
 
