@@ -34,7 +34,7 @@ from app.tasks.outbox import Outbox
 from app.tasks.requests import Caller, NewRun, RunRequest
 from app.tasks.run_lists import visible_to
 from app.tasks.statuses import Status
-from app.tasks.transport import Wakeup
+from app.tasks.transport import Wakeup, seconds_until
 
 ENDPOINT = "tasks/run/batch"
 _BATCH = Batch.__table__.c
@@ -240,7 +240,7 @@ async def _write(
     }
     await connection.execute(insert(Batch), batch)
     now += timedelta(seconds=time.monotonic() - read_at)
-    wakeups = [run.wakeup(_seconds_until(rows[run.id]["scheduled_for"], now)) for run in new]
+    wakeups = [run.wakeup(seconds_until(rows[run.id]["scheduled_for"], now)) for run in new]
     return _Written([stands_for.get(run.id, run.id) for run in runs], len(runs) - len(new), wakeups)
 
 
@@ -249,7 +249,3 @@ def _due(run: NewRun, now: datetime) -> datetime | None:
     if run.delay_seconds is not None:
         return now + timedelta(seconds=run.delay_seconds)
     return run.run_at
-
-
-def _seconds_until(due: datetime | None, now: datetime) -> float:
-    return 0.0 if due is None else max(0.0, (due - now).total_seconds())

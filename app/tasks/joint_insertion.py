@@ -30,6 +30,7 @@ from app.db.types import JsonType, UTCDateTime, db_now, db_now_plus
 from app.tasks.insertion import insert_run
 from app.tasks.models import TaskRun, TaskRunEvent
 from app.tasks.requests import NewRun
+from app.tasks.transport import seconds_until
 
 _RUN: Final = TaskRun.__table__.c
 # What `RunMaker.make` fills in; every other column begins with its default.
@@ -51,9 +52,7 @@ class Inserted(NamedTuple):
     @property
     def delay_seconds(self) -> float:
         """The time until the run is due."""
-        if self.scheduled_for is None:
-            return 0.0
-        return max(0.0, (self.scheduled_for - self.now).total_seconds())
+        return seconds_until(self.scheduled_for, self.now)
 
 
 async def insert_together(databases: Databases, runs: Sequence[NewRun]) -> dict[str, Inserted]:

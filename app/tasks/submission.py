@@ -18,6 +18,7 @@ from app.tasks.making import RunMaker
 from app.tasks.outbox import Outbox
 from app.tasks.requests import Caller, NewRun, RunRequest
 from app.tasks.run_writer import RunWriter
+from app.tasks.transport import seconds_until
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Submission:
         failpoints.hit("submission.after_commit")
         if row.id != run.id:
             return _submitted(row, replayed=False, deduplicated=True)
-        self._outbox.offer([run.wakeup(_seconds_until(row))])
+        self._outbox.offer([run.wakeup(seconds_until(row.scheduled_for, row.now))])
         return _submitted(row, replayed=False)
 
 
@@ -123,13 +124,6 @@ def check_scope(entry: CatalogueEntry, principal: Caller) -> None:
     scope = entry.spec.options.required_scope
     if scope is not None and not principal.allows(scope):
         raise Forbidden(f"The task '{entry.name}' needs the scope '{scope}'.")
-
-
-def _seconds_until(row: Row[Any]) -> float:
-    if row.scheduled_for is None:
-        return 0.0
-    seconds: float = (row.scheduled_for - row.now).total_seconds()
-    return max(0.0, seconds)
 
 
 def _submitted(row: Row[Any], *, replayed: bool, deduplicated: bool = False) -> Submitted:

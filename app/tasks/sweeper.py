@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, select, update
@@ -35,6 +34,7 @@ from app.tasks.transitions import (
     RECOVER,
     apply,
 )
+from app.tasks.transport import seconds_until
 
 _LIMIT = 500
 _FROZEN_SECONDS = 10.0
@@ -244,6 +244,4 @@ class Sweeper:
 
 
 def _seconds_until(row: Row[Any]) -> float:
-    moments: list[datetime | None] = [row.scheduled_for, row.held_until]
-    due = [(moment - row.now).total_seconds() for moment in moments if moment is not None]
-    return max(0.0, *due) if due else 0.0
+    return max(seconds_until(moment, row.now) for moment in (row.scheduled_for, row.held_until))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 
@@ -32,6 +33,11 @@ class Wakeup:
         if self.delay_seconds <= 0:
             return 0.0
         return max(0.0, self.delay_seconds - (time.monotonic() - self.made_at))
+
+
+def seconds_until(due: datetime | None, now: datetime) -> float:
+    """Return the delay of a message whose run is due then; 0 when it is, and without a moment."""
+    return 0.0 if due is None else max(0.0, (due - now).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from app.tasks.requests import wakeup_of
 from app.tasks.services import Services
 from app.tasks.statuses import WAITING
 from app.tasks.transitions import EXPIRE, HOLD_FOR_SWEEPER, apply
+from app.tasks.transport import seconds_until
 
 # What becomes due between the claim and the look at its row comes round again after this.
 _SOON_SECONDS = 0.1
@@ -45,7 +46,8 @@ class Unclaimed:
         found = {run_id: rows.get(run_id, Disposition.UNKNOWN) for run_id in run_ids}
         early = [rows[run_id] for run_id in run_ids if run_id in rows and _is_early(rows[run_id])]
         if early:
-            await self._delay_again([(row, _seconds_until_due(row)) for row in early])
+            delays = [(row, seconds_until(row.scheduled_for, row.now)) for row in early]
+            await self._delay_again(delays)
         return found | {str(row.id): Disposition.DONE for row in early}
 
     async def judge(self, row: Row[Any], owner: str) -> Row[Any] | Disposition:
@@ -88,11 +90,6 @@ def _is_expired(row: Row[Any]) -> bool:
 
 
 def _is_early(row: Row[Any]) -> bool:
-    return row.status in WAITING and not _is_expired(row) and _seconds_until_due(row) > 0
-
-
-def _seconds_until_due(row: Row[Any]) -> float:
-    if row.scheduled_for is None:
-        return 0.0
-    seconds: float = (row.scheduled_for - row.now).total_seconds()
-    return seconds
+    if row.status not in WAITING or _is_expired(row):
+        return False
+    return row.scheduled_for is not None and row.scheduled_for > row.now
