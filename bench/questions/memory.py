@@ -6,6 +6,7 @@ process.
 
 import contextlib
 import time
+from pathlib import Path
 
 from bench.apis import NOTHING, serving
 from bench.load import post_for
@@ -52,7 +53,9 @@ def _worker(bench: Bench, number: int, control: Control) -> None:
         tally.open_gate()
         wait_for_count(process, tally, size)
         main, *children = tree(process.popen.pid)
-        _note(bench, number, f"{control.side.name}, main", main)
+        # A peer whose processes are a program each is started by a shell, which is none of it.
+        if Path(f"/proc/{main}/comm").read_text() != "sh\n":
+            _note(bench, number, f"{control.side.name}, main", main)
         working = max(children, key=lambda pid: memory_of(pid).own_mb, default=main)
         _note(bench, number, f"{control.side.name}, child", working)
     control.call("clear")
