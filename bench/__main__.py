@@ -78,7 +78,7 @@ def _write_guide(asked: Sequence[str]) -> None:
             columns = getattr(_module(name), "COLUMNS", None)
             text = put(text, name, section_of(result, _verdicts(name), columns))
     GUIDE.write_text(text, "utf-8")
-    CHART.write_text(draw([verdict for name in QUESTIONS for verdict in _verdicts(name)]), "utf-8")
+    CHART.write_text(draw({name: _verdicts(name) for name in QUESTIONS}), "utf-8")
     print(f"\nbench: {GUIDE} and {CHART} are written")
 
 

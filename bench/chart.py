@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bench.rounds import Verdict
@@ -25,12 +25,17 @@ def margin(verdict: Verdict, value: float) -> float:
     return value / verdict.bar.bar if verdict.bar.sense == "at least" else verdict.bar.bar / value
 
 
-def draw(verdicts: Sequence[Verdict]) -> str:
-    """Return an SVG picture with a row per verdict that has figures."""
-    shown = [verdict for verdict in verdicts if verdict.spread is not None]
+def draw(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    """Return an SVG picture with a row per verdict, of each question, that has figures."""
+    shown = [
+        (f"{question} \N{MIDDLE DOT} {title_of(verdict)}", verdict)
+        for question, answers in verdicts.items()
+        for verdict in answers
+        if verdict.spread is not None
+    ]
     width, height = _LABELS + _PLOT + _FIGURES, _TOP + _ROW * len(shown) + 16
     size = f"viewBox='0 0 {width} {height}' width='{width}' height='{height}'"
-    rows = (line for number, verdict in enumerate(shown) for line in _row(number, verdict))
+    rows = (line for number, row in enumerate(shown) for line in _row(number, *row))
     lines = [
         f"<svg xmlns='http://www.w3.org/2000/svg' {size} role='img' {_STYLE}>",
         "<title>By which factor each bar is met</title>",
@@ -54,7 +59,7 @@ def _axis(height: int) -> list[str]:
     return lines
 
 
-def _row(number: int, verdict: Verdict) -> list[str]:
+def _row(number: int, title: str, verdict: Verdict) -> list[str]:
     spread = verdict.spread
     if spread is None:
         return []
@@ -70,7 +75,7 @@ def _row(number: int, verdict: Verdict) -> list[str]:
     )
     told = f"{short(spread.median)} ({verdict.bar.sense} {verdict.bar.bar:g})"
     return [
-        _text(_LABELS - 12, middle + 4, title_of(verdict), anchor="end"),
+        _text(_LABELS - 12, middle + 4, title, anchor="end"),
         _line((first, middle), (last, middle), colour, 3),
         shape,
         _text(_LABELS + _PLOT + 12, middle + 4, told, anchor="start"),

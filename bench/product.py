@@ -34,6 +34,7 @@ _LATE = """
         extract(epoch FROM scheduled_for - created_at),
         extract(epoch FROM started_at - scheduled_for)
     FROM task_runs WHERE scheduled_for IS NOT NULL AND started_at IS NOT NULL
+    ORDER BY started_at DESC LIMIT %s
 """
 
 
@@ -102,9 +103,9 @@ class Taskyard(Adapter):
         ]
         self._run(self._accept(services, requests))
 
-    def beyond_rounding(self) -> float:
+    def beyond_rounding(self, count: int) -> float:
         with self._database() as connection:
-            rows = connection.execute(_LATE).fetchall()
+            rows = connection.execute(_LATE, [count]).fetchall()
         return max(1000 * (float(late) - rounding(float(delay))) for delay, late in rows)
 
     def outcomes(self) -> int:

@@ -50,9 +50,9 @@ class Adapter(ABC):
         """
         raise NotImplementedError
 
-    def beyond_rounding(self) -> float:
-        """Return by how many milliseconds the latest delayed task was later than the rounding of
-        its delay explains.
+    def beyond_rounding(self, count: int) -> float:
+        """Return by how many milliseconds the latest of the last so many delayed tasks was later
+        than the rounding of its delay explains.
         """
         raise NotImplementedError
 

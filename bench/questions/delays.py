@@ -1,11 +1,11 @@
 """100,000 delayed tasks: how fast are they sent, how late do they start, what do they cost?
 
 A fifth of the 100,000 is sent in each round, due in an hour, against a share of it by Celery's
-native delayed delivery, whose rate does not depend on the number. Then, while all of them wait,
-some more become due within half a minute, and each tells how late it started; as many had become
-due before, when none waited, so that the memory of the workers can be compared. Ours waits up to
-the next rung of its ladder of delays (docs/decisions/0003-delay-ladder.md); what is beyond it is
-late.
+native delayed delivery, whose rate does not depend on the number. Then, while all of them wait, in
+each round some more become due within half a minute, and each tells how late it started; as many
+had become due before, when none waited, so that the memory of the workers can be compared. Ours
+waits up to the next rung of its ladder of delays (docs/decisions/0003-delay-ladder.md); what is
+beyond it is late.
 """
 
 import contextlib
@@ -54,15 +54,15 @@ def measure(bench: Bench) -> None:
             size = sizes[control.side]
             seconds = control.call("delay", count=size, low=_HOUR, high=_HOUR + 600.0)
             bench.note(RATE, control.side, number, size / seconds, "1/s")
-        for control in controls:
+        for number, control in bench.turns(controls):
             process, tally = workers[control.side]
             with bench.trying(control.side):
                 tally.forget_stamps()
                 _become_due(bench, control)
-                wait_for_count(process, tally, _FIRST + 2 * _soon(bench))
-                _tell(bench, control, tally)
+                wait_for_count(process, tally, _FIRST + (number + 2) * _soon(bench))
+                _tell(bench, number, control, tally)
             after = own_mb(process.popen.pid)
-            bench.note(GROWTH, control.side, 0, after / before[control.side], "times")
+            bench.note(GROWTH, control.side, number, after / before[control.side], "times")
 
 
 def _become_due(bench: Bench, control: Control) -> None:
@@ -70,13 +70,14 @@ def _become_due(bench: Bench, control: Control) -> None:
     control.call("delay", count=_soon(bench), low=low, high=high)
 
 
-def _tell(bench: Bench, control: Control, tally: Tally) -> None:
+def _tell(bench: Bench, number: int, control: Control, tally: Tally) -> None:
     late = tally.delays_ms()
-    bench.note("late, p50", control.side, 0, percentile(late, 50), "ms")
-    bench.note("latest", control.side, 0, max(late), "ms")
-    bench.note("earliest", control.side, 0, min(late), "ms")
+    bench.note("late, p50", control.side, number, percentile(late, 50), "ms")
+    bench.note("latest", control.side, number, max(late), "ms")
+    bench.note("earliest", control.side, number, min(late), "ms")
     if control.side.is_ours:
-        bench.note(BEYOND, control.side, 0, control.call("beyond_rounding"), "ms")
+        beyond = control.call("beyond_rounding", count=_soon(bench))
+        bench.note(BEYOND, control.side, number, beyond, "ms")
 
 
 def _soon(bench: Bench) -> int:

@@ -120,12 +120,12 @@ def test_the_picture_has_a_row_for_each_bar_with_figures() -> None:
         Verdict(LIMIT, Spread(90.0, 300.0, 1e9)),
         Verdict(LIMIT, None),
     ]
-    picture = ET.fromstring(draw(verdicts))  # noqa: S314 - our own picture
+    picture = ET.fromstring(draw({"speed": verdicts}))  # noqa: S314 - our own picture
     names = {"svg": "http://www.w3.org/2000/svg"}
     texts = [text.text for text in picture.findall("svg:text", names)]
-    assert "rate: ours ÷ a <peer>" in texts
+    assert "speed · rate: ours ÷ a <peer>" in texts
     assert "4 (at least 2)" in texts
-    assert texts.count("late: ours") == 1
+    assert texts.count("speed · late: ours") == 1
     circle = picture.findall("svg:circle", names)
     squares = [one for one in picture.findall("svg:rect", names) if one.get("x")]
     assert (len(circle), len(squares)) == (1, 1)
