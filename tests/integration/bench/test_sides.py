@@ -47,7 +47,7 @@ def test_ours(yard: Yard) -> None:
             wait_for_count(process, tally, 4)
             # The stamp of a delayed run counts from the moment that it is due.
             assert min(tally.delays_ms()) >= 0
-        assert control.call("beyond_rounding") > 0
+        assert control.call("beyond_rounding", count=4) > 0
 
 
 @pytest.mark.slow
